@@ -1,0 +1,79 @@
+r"""Which latent dimensions a guide uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inference.batches import as_data, batches, device_of
+from inference.pair import Pair
+from inference.particles import draw_latents, inspect_pair
+from inference.seeds import seeded
+from ppmodels.contracts import Batch, Data, Program
+
+__all__ = ["ActiveUnits", "active_units"]
+
+
+@dataclass(frozen=True, eq=False)
+class ActiveUnits:
+    """How far a guide moves each latent dimension as the datum changes.
+
+    Attributes:
+        variance: per site, the variance over data of the guide's mean, one number per dimension.
+        threshold: a unit above it is active.
+    """
+
+    variance: dict[str, Tensor]
+    threshold: float
+
+    @property
+    def count(self) -> dict[str, int]:
+        """Active units per site."""
+        return {site: int((v > self.threshold).sum()) for site, v in self.variance.items()}
+
+    def __str__(self) -> str:
+        return ", ".join(f"{site}: {self.count[site]} of {v.numel()} active" for site, v in self.variance.items())
+
+
+def active_units(
+    model: Program,
+    guide: Program,
+    data: Data | Batch,
+    *,
+    threshold: float = 0.01,
+    num_particles: int = 100,
+    batch_size: int = 100,
+    seed: int = 0,
+) -> ActiveUnits:
+    r"""Units u with :math:`\mathrm{Var}_x(\mathbb{E}_{q(z \mid x)}[z_u]) > 0.01`.
+
+    The inner mean is over draws of the whole guide, so it is right for layers that depend on others; the variance it
+    adds, the draws' own over K, is taken off.
+
+    Args:
+        model: the model, whose latent sites are counted.
+        guide: the guide.
+        data: the data the variance is over; a few hundred are enough.
+        threshold: variance from which a unit counts as active.
+        num_particles: draws per datum for the inner mean.
+        batch_size: data at a time.
+        seed: seeds the draws.
+
+    References:
+        Burda, Grosse and Salakhutdinov, *Importance Weighted Autoencoders*, 2016, arXiv 1509.00519.
+    """
+    data = as_data(data)
+    pair = Pair(model, guide)
+    layout = inspect_pair(pair, next(batches(data, batch_size)))
+    means: dict[str, list[Tensor]] = {site: [] for site in layout.latents}
+    noise: dict[str, list[Tensor]] = {site: [] for site in layout.latents}
+    with seeded(seed, device_of(data)), pair.mode(training=False), torch.no_grad():
+        for batch in batches(data, batch_size):
+            for site, z in draw_latents(pair, batch, num_particles, layout).items():  # (K, n, *event)
+                z = z.flatten(2) if z.dim() > 2 else z.unsqueeze(-1)  # (K, n, z_dim)
+                means[site].append(z.mean(0))
+                noise[site].append(z.var(0) / num_particles)
+    variance = {k: torch.cat(means[k]).var(0) - torch.cat(noise[k]).mean(0) for k in layout.latents}
+    return ActiveUnits({k: v.clamp_min(0) for k, v in variance.items()}, threshold)

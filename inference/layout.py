@@ -1,0 +1,186 @@
+r"""What a pair looks like on one batch: its sites, its plates, and whether per-datum numbers exist at all.
+
+`read_layout` runs the pair once with Pyro's validation on, so that every later run may have it off. Everything
+that would make a per-datum bound wrong is refused here, by site name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+from pyro import poutine
+from pyro.poutine import Trace
+from pyro.poutine.indep_messenger import CondIndepStackFrame
+from torch import Tensor
+
+from inference.pair import Pair, first_tensor, size_of
+from ppmodels.contracts import Batch
+
+__all__ = ["Layout", "read_layout", "sample_sites"]
+
+Site = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The plates and sites of a pair.
+
+    Attributes:
+        data: name of the data plate, `None` for one joint weight of the whole batch.
+        data_dim: where it stands, counted from the right.
+        nesting: plate dimensions in use; particles go one to the left of them.
+        latents: latent sites, in the order the guide samples them.
+        enumerated: model sites that are summed out exactly.
+        without_rsample: guide sites whose draws carry no pathwise gradient.
+        vectorized: whether all particles may run at once in an outer plate.
+    """
+
+    data: str | None
+    data_dim: int
+    nesting: int
+    latents: tuple[str, ...]
+    enumerated: tuple[str, ...]
+    without_rsample: tuple[str, ...]
+    vectorized: bool = True
+
+
+def sample_sites(trace: Trace) -> dict[str, Site]:
+    """The sites that carry a density: no subsampling indices, no `pyro.deterministic`."""
+    return {
+        name: site
+        for name, site in trace.nodes.items()
+        if site["type"] == "sample"
+        and not poutine.util.site_is_subsample(site)
+        and not site["infer"].get("_deterministic")
+    }
+
+
+def frames(site: Site) -> list[CondIndepStackFrame]:
+    """The vectorised plates a site stands in."""
+    return [frame for frame in site["cond_indep_stack"] if frame.vectorized]
+
+
+def read_layout(pair: Pair, batch: Batch, *, joint: bool = False) -> Layout:
+    """Run a pair once on a batch with Pyro's validation on, and refuse what cannot be right.
+
+    Raises:
+        ValueError: if a site is missing, stands outside the data plate, or has a shape its plates do not
+            explain; the message names the site.
+    """
+    with pyro.validation_enabled(True):
+        guide_trace, model_trace = _run(pair, batch)
+        guide_sites, model_sites = sample_sites(guide_trace), sample_sites(model_trace)
+        _check_sites(guide_sites, model_sites)
+        for site in [*guide_sites.values(), *model_sites.values()]:
+            _check_shape(site)
+    return _find_layout(guide_sites, model_sites, size_of(batch), joint=joint)
+
+
+def _run(pair: Pair, batch: Batch) -> tuple[Trace, Trace]:
+    shape = tuple(first_tensor(batch).shape)
+    try:
+        return pair.traces(batch)
+    except (RuntimeError, IndexError) as error:
+        raise ValueError(f"the pair does not take a batch of shape {shape}: {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without its traceback's worth of context."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _check_sites(guide_sites: dict[str, Site], model_sites: dict[str, Site]) -> None:
+    guided = {name for name, site in guide_sites.items() if not site["infer"].get("is_auxiliary")}
+    latent = {name for name, site in model_sites.items() if not site["is_observed"]}
+    for name in sorted(latent - guided):
+        if model_sites[name]["infer"].get("enumerate") != "parallel":
+            raise ValueError(
+                f"site `{name}` is sampled by the model and missing from the guide (which samples "
+                f'{_names(guided)}): sample it there, or sum it out with infer={{"enumerate": "parallel"}}'
+            )
+    for name in sorted(guided - latent):
+        where = "observed in the model" if name in model_sites else "missing from the model"
+        raise ValueError(
+            f"site `{name}` is sampled by the guide and {where} (which samples {_names(latent)}): "
+            'drop it, rename it, or mark it infer={"is_auxiliary": True}'
+        )
+    for name in sorted(guided):
+        if guide_sites[name]["infer"].get("enumerate"):
+            raise ValueError(
+                f"site `{name}` is enumerated in the guide: weights sum out sites of the model only; drop it from "
+                'the guide and mark it infer={"enumerate": "parallel"} in the model, or sample it'
+            )
+    if not any(site["is_observed"] for site in model_sites.values()):
+        raise ValueError("`model` observes nothing: expected a site with `obs=x`; is the batch passed on to it?")
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names)) or "nothing"
+
+
+def _check_shape(site: Site) -> None:
+    """Every dimension of a log probability must be a plate the site stands in."""
+    shape = tuple(_log_prob(site).shape)
+    plates = {frame.dim: frame.size for frame in frames(site)}
+    for dim in range(-len(shape), 0):
+        if shape[dim] != 1 and shape[dim] != plates.get(dim):
+            wanted = tuple(plates.get(d, 1) for d in range(min(plates, default=0), 0))
+            raise ValueError(
+                f"site `{site['name']}` has a log probability of shape {shape}, expected {wanted} from its plates: "
+                "call `.to_event(...)` on its distribution, or sample it inside `pyro.plate`"
+            )
+
+
+def _log_prob(site: Site) -> Tensor:
+    try:
+        log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+    except ValueError as error:
+        raise ValueError(f"site `{site['name']}` cannot score its value: {_reason(error)}") from error
+    assert isinstance(log_prob, Tensor)
+    return log_prob
+
+
+def _reason(error: ValueError) -> str:
+    return " ".join(str(error).split(", but found")[0].split())
+
+
+def _find_layout(guide_sites: dict[str, Site], model_sites: dict[str, Site], n: int, *, joint: bool) -> Layout:
+    sites = [*guide_sites.values(), *model_sites.values()]
+    latents = tuple(name for name in guide_sites if name in model_sites)
+    common = {
+        "nesting": -min((frame.dim for site in sites for frame in frames(site)), default=0),
+        "latents": latents,
+        "enumerated": tuple(k for k, s in model_sites.items() if k not in guide_sites and not s["is_observed"]),
+        "without_rsample": tuple(k for k, s in guide_sites.items() if not getattr(s["fn"], "has_rsample", False)),
+    }
+    if joint:
+        return Layout(data=None, data_dim=0, **common)
+    observed = [site for site in model_sites.values() if site["is_observed"]]
+    local = [model_sites[name] for name in latents if _data_frames(model_sites[name], n)]
+    candidates = [f for f in _data_frames(observed[0], n) if all(f in frames(site) for site in [*observed, *local])]
+    if not candidates:
+        plates = ", ".join(f"`{f.name}` of size {f.size}" for f in frames(observed[0])) or "no plate"
+        raise ValueError(
+            f"site `{observed[0]['name']}` is observed in {plates}, expected a plate over the {n} data: "
+            'wrap local sites in `pyro.plate("data", len(x))`, or ask for `joint=True`'
+        )
+    data = next((f for f in candidates if f.name == "data"), min(candidates, key=lambda f: f.dim))
+    _check_local(sites, data)
+    return Layout(data=data.name, data_dim=data.dim, **common)
+
+
+def _data_frames(site: Site, n: int) -> list[CondIndepStackFrame]:
+    return [frame for frame in frames(site) if n in (frame.size, frame.full_size)]
+
+
+def _check_local(sites: list[Site], data: CondIndepStackFrame) -> None:
+    for site in sites:
+        if data not in frames(site):
+            kind = "observed" if site["is_observed"] else "latent"
+            raise ValueError(
+                f"site `{site['name']}` is {kind} outside the data plate `{data.name}`, so bounds per datum are "
+                "undefined: move it into the plate, or ask for one weight of the whole batch with `joint=True`"
+            )

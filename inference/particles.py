@@ -1,0 +1,141 @@
+r"""Run K particles of a pair at once, in an outer plate, and know when that is not the same as one at a time.
+
+Pyro's own vectorisation is silently wrong for programs that index or contract dimensions from the left. So the
+first batch is run both ways: where a site's log probability differs, particles run one by one, with a warning.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.poutine import Trace
+from torch import Tensor
+
+from inference.layout import Layout, first_line, read_layout, sample_sites
+from inference.pair import Pair, call, first_tensor
+from inference.seeds import seeded
+from ppmodels.contracts import Batch, Program
+
+__all__ = ["draw_latents", "inspect_pair", "run_particles", "site_log_prob"]
+
+
+def run_particles(pair: Pair, batch: Batch, num_particles: int, layout: Layout) -> tuple[Trace, Trace]:
+    """Traces of the guide and of the model on its draws; K > 1 stand in a plate left of all others.
+
+    Enumerated sites of the model get a dimension of their own, further left.
+    """
+    guide, model = pair.guide, pair.model
+    if num_particles > 1:
+        guide = _in_plate(guide, num_particles, layout)
+        model = _in_plate(model, num_particles, layout)
+    if layout.enumerated:
+        model = poutine.enum(model, first_available_dim=-2 - layout.nesting)
+    guide_trace = poutine.trace(lambda: call(guide, batch)).get_trace()
+    replayed = poutine.replay(lambda: call(model, batch), trace=guide_trace)
+    return guide_trace, poutine.trace(replayed).get_trace()
+
+
+def _in_plate(program: Program, num_particles: int, layout: Layout) -> Program:
+    def particles(*args: Any, **kwargs: Any) -> Any:
+        with pyro.plate("particles", num_particles, dim=-1 - layout.nesting):
+            return program(*args, **kwargs)
+
+    return particles
+
+
+def draw_latents(pair: Pair, batch: Batch, num_particles: int, layout: Layout) -> dict[str, Tensor]:
+    """The guide's draws by site, `(K, n, *event)`."""
+    if num_particles > 1 and not layout.vectorized:
+        ones = [draw_latents(pair, batch, 1, layout) for _ in range(num_particles)]
+        return {site: torch.cat([one[site] for one in ones]) for site in layout.latents}
+    with pyro.validation_enabled(False):
+        guide_trace, _ = run_particles(pair, batch, num_particles, layout)
+    draws = {}
+    for name in layout.latents:
+        site = guide_trace.nodes[name]
+        value = site["value"] if num_particles > 1 else site["value"].unsqueeze(0)
+        draws[name] = value.movedim(layout.data_dim - site["fn"].event_dim, 1)
+    return draws
+
+
+def site_log_prob(site: dict[str, Any], scale: float | Tensor = 1.0) -> Tensor:
+    """Log probability of a site over its plates: masks honoured, the scale of the program replaced by `scale`."""
+    log_prob: Tensor = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+    return pyro.distributions.util.scale_and_mask(log_prob, scale, site["mask"])
+
+
+def inspect_pair(pair: Pair, batch: Batch, *, joint: bool = False, vectorize: bool | None = None) -> Layout:
+    """Run a pair once on a batch, refuse what cannot be right, and say how to run it from now on.
+
+    Nothing is left behind: random state, batch statistics and validation flags are as before.
+
+    Args:
+        pair: the model and its guide.
+        batch: what they are called with.
+        joint: give one weight for the whole batch, global latents included, in place of one per datum.
+        vectorize: run all particles in one outer plate; `None` tries it on two particles and falls back to one
+            by one, with a warning, where a site's log probability differs from the site's alone.
+
+    Raises:
+        ValueError: see `inference.layout.read_layout`.
+    """
+    with seeded(None, first_tensor(batch).device), pair.mode(training=False), torch.no_grad():
+        layout = read_layout(pair, batch, joint=joint)
+        if vectorize is None:
+            reason = _why_not_together(pair, batch, layout)
+            vectorize = reason is None
+            if reason:
+                warnings.warn(f"{reason}; particles run one by one, K times slower", stacklevel=3)
+    return replace(layout, vectorized=vectorize)
+
+
+def _why_not_together(pair: Pair, batch: Batch, layout: Layout) -> str | None:
+    """Draw two particles together, score each alone, and name the first site that disagrees."""
+    layout = replace(layout, enumerated=())  # a drawn value is as good a test as all of them
+    try:
+        with pyro.validation_enabled(False):
+            together = run_particles(pair, batch, 2, layout)
+            for k in range(2):
+                alone = _alone(pair, batch, together, k, layout)
+                for name, of_program in _differences(together, alone, k, layout):
+                    return f"`{of_program}` gives site `{name}` another density in a plate of particles than alone"
+    except (RuntimeError, ValueError, IndexError) as error:
+        return f"the pair does not run in a plate of particles ({first_line(error)})"
+    return None
+
+
+def _alone(pair: Pair, batch: Batch, together: tuple[Trace, Trace], k: int, layout: Layout) -> tuple[Trace, Trace]:
+    def one(program: Program, trace: Trace) -> Trace:
+        chosen = trace.copy()
+        for name, site in sample_sites(trace).items():
+            value = _particle(site["value"], k, layout.nesting + site["fn"].event_dim)
+            chosen.nodes[name] = {**site, "value": value}
+        return poutine.trace(poutine.replay(lambda: call(program, batch), trace=chosen)).get_trace()
+
+    return one(pair.guide, together[0]), one(pair.model, together[1])
+
+
+def _particle(value: Tensor, k: int, to_the_right: int) -> Tensor:
+    """Select particle k where the tensor has that axis."""
+    if value.dim() <= to_the_right:
+        return value
+    return value.select(-1 - to_the_right, k if value.shape[-1 - to_the_right] > 1 else 0)
+
+
+def _differences(
+    together: tuple[Trace, Trace], alone: tuple[Trace, Trace], k: int, layout: Layout
+) -> list[tuple[str, str]]:
+    found = []
+    for program, both, single in zip(("guide", "model"), together, alone, strict=True):
+        for name, site in sample_sites(both).items():
+            ours = _particle(site_log_prob(site), k, layout.nesting)
+            theirs = site_log_prob(single.nodes[name])
+            slack = 100 * torch.finfo(ours.dtype).eps ** 0.75
+            if not torch.allclose(*torch.broadcast_tensors(ours, theirs), rtol=slack, atol=slack, equal_nan=True):
+                found.append((name, program))
+    return found

@@ -1,0 +1,42 @@
+"""Randomness that leaves the caller's untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+__all__ = ["permutation", "rng_state", "seeded", "set_rng_state"]
+
+
+@contextmanager
+def seeded(seed: int | None, device: torch.device | None = None) -> Iterator[None]:
+    """Run a block under its own seed (or, with `None`, on a copy of the present state), then put the state back."""
+    devices = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield
+
+
+def rng_state(device: torch.device) -> dict[str, Tensor]:
+    """The state of every generator that training on `device` draws from."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_rng_state(state: dict[str, Tensor], device: torch.device) -> None:
+    """Put back what `rng_state` saved."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def permutation(n: int, *, seed: int, epoch: int) -> Tensor:
+    """The order of the data in one epoch: a function of the seed and the epoch alone, so nothing need be saved."""
+    generator = torch.Generator().manual_seed((seed + 1) * 1_000_003 + epoch)
+    return torch.randperm(n, generator=generator)

@@ -1,0 +1,295 @@
+"""Networks that turn vectors into features: the trunks of every conditional.
+
+Flat vectors are the currency: each net maps `(..., in_features)` to `(..., out_features)` and takes any
+leading shape, so that particles and data may stand in front of the features as `(K, n, in_features)`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["MLP", "BatchNorm", "ConvDecoder", "ConvEncoder", "ResidualMLP", "Trunk", "dense", "head"]
+
+Activation = Callable[[], nn.Module]
+
+
+class Trunk(Protocol):
+    """Any module with `out_features`. It may bring its own last layer: `head(out_features) -> nn.Module`."""
+
+    @property
+    def out_features(self) -> int: ...
+
+    def __call__(self, h: Tensor) -> Tensor: ...
+
+
+def dense(in_features: int, out_features: int, *, gain: float = 1.0) -> nn.Linear:
+    """A linear layer with Glorot-uniform weights and zero biases, as in Burda et al. (2016).
+
+    References:
+        Understanding the difficulty of training deep feedforward neural networks (Glorot and Bengio, 2010)
+    """
+    layer = nn.Linear(in_features, out_features)
+    nn.init.xavier_uniform_(layer.weight, gain=gain)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def head(trunk: Trunk, out_features: int) -> nn.Module:
+    """The layer from a trunk's features to one parameter of a distribution; it has a `bias`."""
+    own = getattr(trunk, "head", None)
+    return cast(nn.Module, own(out_features)) if callable(own) else dense(trunk.out_features, out_features)
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation over every leading axis: `(..., num_features)` in and out.
+
+    References:
+        Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift
+        (Ioffe and Szegedy, 2015), arXiv:1502.03167
+    """
+
+    def forward(self, h: Tensor) -> Tensor:
+        return super().forward(h.reshape(-1, self.num_features)).reshape(h.shape)
+
+
+class MLP(nn.Sequential):
+    r"""A trunk of dense layers, :math:`h_{i+1} = a(W_i h_i + b_i)`, dropout after and batch norm before `a`.
+
+    Arguments:
+        in_features: width of the input.
+        hidden: widths of the layers; `()` is the identity.
+        activation: what makes a nonlinearity, such as `nn.Tanh`.
+        dropout: the probability of dropping a feature (Srivastava et al., 2014).
+        batch_norm: normalise before each nonlinearity.
+
+    Example:
+        >>> trunk = MLP(784, (200, 100))
+        >>> trunk.in_features, trunk.out_features, trunk(torch.zeros(5, 32, 784)).shape
+        (784, 100, torch.Size([5, 32, 100]))
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden: Sequence[int] = (200, 200),
+        activation: Activation = nn.Tanh,
+        *,
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+    ) -> None:
+        widths = (check_size("in_features", in_features), *check_sizes("hidden", hidden))
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            norm = BatchNorm(after) if batch_norm else None
+            layers += [dense(before, after), *_nonlinearity(activation, norm, dropout)]
+        super().__init__(*layers)
+        self.in_features, self.out_features = widths[0], widths[-1]
+
+
+class ResidualMLP(nn.Module):
+    r"""A trunk of residual blocks, :math:`h_{i+1} = h_i + W' a(W a(h_i))`, that may be made very deep.
+
+    The second layer of each of the `B` blocks starts at :math:`1/\sqrt{B}` of the usual size, so that the
+    output of an untrained net does not grow with its depth.
+
+    Arguments:
+        in_features: width of the input.
+        width: width of every block.
+        blocks: number of blocks.
+        activation: what makes a nonlinearity.
+        dropout: the probability of dropping a feature.
+        batch_norm: normalise before each nonlinearity.
+
+    References:
+        Identity Mappings in Deep Residual Networks (He et al., 2016), arXiv:1603.05027
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        width: int = 200,
+        blocks: int = 2,
+        activation: Activation = nn.Tanh,
+        *,
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.in_features, self.out_features = (
+            check_size("in_features", in_features),
+            check_size("width", width),
+        )
+        self.input = dense(in_features, width)
+        self.blocks = nn.ModuleList()
+        for _ in range(check_size("blocks", blocks)):
+            first, second = (BatchNorm(width), BatchNorm(width)) if batch_norm else (None, None)
+            block = [*_nonlinearity(activation, first, dropout), dense(width, width)]
+            block += [*_nonlinearity(activation, second, dropout), dense(width, width, gain=blocks**-0.5)]
+            self.blocks.append(nn.Sequential(*block))
+        self.output = activation()
+
+    def forward(self, h: Tensor) -> Tensor:
+        h = self.input(h)  # (..., width)
+        for block in self.blocks:
+            h = h + block(h)
+        return cast(Tensor, self.output(h))
+
+
+class ConvEncoder(nn.Module):
+    """A trunk for images: flat `(..., x_dim)` in, features out; each layer halves height and width.
+
+    Arguments:
+        shape: `(height, width)` or `(colours, height, width)` of an image.
+        channels: number of feature maps of each 3x3 convolution of stride 2.
+        activation: what makes a nonlinearity.
+        batch_norm: normalise before each nonlinearity.
+
+    Example:
+        >>> trunk = ConvEncoder((28, 28), (16, 32))
+        >>> trunk.in_features, trunk.out_features, trunk(torch.zeros(5, 3, 784)).shape
+        (784, 1568, torch.Size([5, 3, 1568]))
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        channels: Sequence[int] = (32, 64),
+        activation: Activation = nn.ReLU,
+        *,
+        batch_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.shape = _image_shape(shape)
+        maps = (self.shape[0], *check_sizes("channels", channels))
+        layers: list[nn.Module] = []
+        for before, after in pairwise(maps):
+            layers.append(_glorot(nn.Conv2d(before, after, 3, stride=2, padding=1)))
+            layers += _nonlinearity(activation, nn.BatchNorm2d(after) if batch_norm else None)
+        self.layers = nn.Sequential(*layers, nn.Flatten())
+        self.in_features = math.prod(self.shape)
+        self.out_features = maps[-1] * math.prod(_halved(self.shape, len(channels))[-1])
+
+    def forward(self, h: Tensor) -> Tensor:
+        images = h.reshape(-1, *self.shape)  # (prod(...), colours, height, width)
+        return cast(Tensor, self.layers(images)).reshape(*h.shape[:-1], self.out_features)
+
+
+class ConvDecoder(nn.Module):
+    """The mirror of `ConvEncoder`: features in, flat `(..., prod(shape))` out.
+
+    As the trunk of a conditional give it some feature maps, `(16, 28, 28)`: it brings its own head, a 1x1
+    convolution from those maps to each parameter of the image, with a bias per pixel.
+
+    Arguments:
+        in_features: width of the input.
+        shape: `(height, width)` or `(maps, height, width)` of what comes out.
+        channels: number of feature maps before each transposed convolution of stride 2.
+        activation: what makes a nonlinearity.
+        batch_norm: normalise before each nonlinearity.
+
+    Example:
+        >>> trunk = ConvDecoder(50, (16, 28, 28))
+        >>> trunk(torch.zeros(5, 3, 50)).shape, head(trunk, 784)(trunk(torch.zeros(5, 3, 50))).shape
+        (torch.Size([5, 3, 12544]), torch.Size([5, 3, 784]))
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        shape: Sequence[int],
+        channels: Sequence[int] = (64, 32),
+        activation: Activation = nn.ReLU,
+        *,
+        batch_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.shape = _image_shape(shape)
+        sizes = _halved(self.shape, len(channels))[::-1]  # small to large
+        maps = (*check_sizes("channels", channels), self.shape[0])
+        layers: list[nn.Module] = [nn.Unflatten(-1, (maps[0], *sizes[0]))]
+        for (before, after), (small, large) in zip(pairwise(maps), pairwise(sizes), strict=True):
+            layers += _nonlinearity(activation, nn.BatchNorm2d(before) if batch_norm else None)
+            odd = (large[0] - 2 * small[0] + 1, large[1] - 2 * small[1] + 1)  # 0 where the size is odd
+            up = nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=odd)
+            layers.append(_glorot(up))
+        self.input = dense(check_size("in_features", in_features), maps[0] * math.prod(sizes[0]))
+        self.layers = nn.Sequential(*layers, nn.Flatten())
+        self.in_features, self.out_features = in_features, math.prod(self.shape)
+
+    def forward(self, h: Tensor) -> Tensor:
+        small = self.input(h).reshape(-1, self.input.out_features)  # (prod(...), maps * height * width)
+        return cast(Tensor, self.layers(small)).reshape(*h.shape[:-1], self.out_features)
+
+    def head(self, out_features: int) -> nn.Module:
+        """The last layer of a conditional on this trunk: so many numbers, a whole number per pixel."""
+        return _PixelHead(self.shape, out_features)
+
+
+class _PixelHead(nn.Module):
+    """The same linear map at each pixel, `(..., maps * pixels)` to `(..., out_features)`, and a bias."""
+
+    def __init__(self, shape: Sequence[int], out_features: int) -> None:
+        super().__init__()
+        maps, pixels = shape[0], shape[1] * shape[2]
+        if out_features % pixels:
+            raise ValueError(
+                f"`out_features` must be a multiple of the {pixels} pixels that the ConvDecoder makes, "
+                f"got {out_features}; give the decoder the height and width of the data"
+            )
+        self.maps = maps
+        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(out_features // pixels, maps)))
+        self.bias = nn.Parameter(torch.zeros(out_features))
+
+    def forward(self, h: Tensor) -> Tensor:
+        maps = h.reshape(*h.shape[:-1], self.maps, -1)  # (..., maps, pixels)
+        return torch.flatten(self.weight @ maps, -2) + self.bias
+
+
+def _nonlinearity(activation: Activation, norm: nn.Module | None, dropout: float = 0.0) -> list[nn.Module]:
+    if isinstance(activation, nn.Module) or not callable(activation):
+        raise TypeError(
+            f"`activation` must make a module, as nn.Tanh does, got {activation!r}: leave out `()`"
+        )
+    if not 0.0 <= dropout < 1.0:
+        raise ValueError(f"`dropout` must be a probability in [0, 1), got {dropout}")
+    return [*([norm] if norm else []), activation(), *([nn.Dropout(dropout)] if dropout else [])]
+
+
+def _glorot(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(cast(Tensor, layer.bias))
+    return layer
+
+
+def _halved(shape: Sequence[int], times: int) -> list[tuple[int, int]]:
+    sizes = [(shape[-2], shape[-1])]
+    for _ in range(times):
+        sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
+    return sizes
+
+
+def _image_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    sizes = check_sizes("shape", shape)
+    if len(sizes) not in (2, 3):
+        raise ValueError(f"`shape` must be (height, width) or (maps, height, width), got {sizes}")
+    return (1, *sizes)[-3:]
+
+
+def check_sizes(name: str, values: Sequence[int]) -> tuple[int, ...]:
+    """The argument `name`, refused unless it is a sequence of positive integers."""
+    if isinstance(values, int):
+        raise TypeError(f"`{name}` must be a sequence of integers, such as ({values},), got {values}")
+    return tuple(check_size(name, value) for value in values)
+
+
+def check_size(name: str, value: int, *, least: int = 1) -> int:
+    """The argument `name`, refused unless it is an integer of at least `least`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"`{name}` must be an integer, at least {least}, got {value!r}")
+    return value
