@@ -168,8 +168,13 @@ class VRMax:
 
 
 def log_mean_exp(log_w: Tensor) -> Tensor:
-    """Log of the mean over the first axis."""
-    return log_w.logsumexp(0) - math.log(log_w.shape[0])
+    """Log of the mean over the first axis.
+
+    Weights 40 nats below the largest count as zero: they are lost in rounding, while the denormal numbers in their
+    gradients would slow a CPU fourfold.
+    """
+    floor = log_w.detach().amax(0) - 40
+    return log_w.masked_fill(log_w < floor, -math.inf).logsumexp(0) - math.log(log_w.shape[0])
 
 
 class Estimate(NamedTuple):

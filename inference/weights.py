@@ -8,6 +8,7 @@ of draws feeds a whole table.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -240,7 +241,7 @@ def _has_enumerated_dims(site: Site, layout: Layout) -> bool:
 def _sum_out(trace: Trace, names: list[str], scale: Mapping[str, Any], layout: Layout) -> Tensor:
     """Log of the sum, over enumerated sites, of the product of the factors named: `(K, n)` less axes of size one."""
     for name in names:
-        if isinstance(scale[name], Tensor) or scale[name] != 1.0:
+        if isinstance(scale[name], Tensor) or not math.isclose(scale[name], 1.0):
             raise ValueError(
                 f"site `{name}` is scaled and depends on a site that is summed out: a scaled factor has no exact sum; "
                 "take the scale off, or sample the discrete site in the guide"

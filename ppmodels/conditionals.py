@@ -178,7 +178,7 @@ class ConditionalBernoulli(Conditional):
         self.logits = _head_at(trunk, out_features, logits)
 
     def distribution(self, features: Tensor) -> Distribution:
-        return dist.Bernoulli(logits=self.logits(features))
+        return cast(Distribution, dist.Bernoulli(logits=self.logits(features)))
 
 
 class ConditionalContinuousBernoulli(Conditional):
@@ -202,7 +202,7 @@ class ConditionalContinuousBernoulli(Conditional):
         self.logits = _head_at(trunk, out_features, logits)
 
     def distribution(self, features: Tensor) -> Distribution:
-        return dist.ContinuousBernoulli(logits=self.logits(features))
+        return cast(Distribution, dist.ContinuousBernoulli(logits=self.logits(features)))
 
 
 class ConditionalCategorical(Conditional):

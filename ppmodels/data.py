@@ -1,19 +1,19 @@
-r"""Datasets that live on a device and are read by index: one tensor, one named binarisation protocol.
+r"""Datasets: one tensor that lives on a device and is read by index, under a named binarisation protocol.
 
-Four incompatible "MNIST log-likelihoods" are in print, because grey images are made binary in four ways. Here
-the way is a property of the dataset, `protocol`, and stands in everything computed from it:
+Four incompatible "log-likelihoods of MNIST" are in print, because grey images are made binary in four ways.
+Here the way is a property of the dataset, its `protocol`, and stands in everything that is computed from it:
 
-- `dynamic`: every read draws each pixel anew, Bernoulli with its grey level as probability;
-- `static`: one such draw, made from a seed, the same for everybody who names that seed;
+- `dynamic`: every read draws each pixel anew, Bernoulli with its grey level as the probability of white;
+- `static`: one such draw, made under a seed, the same for everybody who names that seed;
 - `threshold`: white where the grey level is above one half;
-- `grey`: the grey levels themselves; a Bernoulli "log-likelihood" of them is no likelihood, and a warning says so.
+- `grey`: the grey levels; their "log-likelihood" under a Bernoulli is none, and a warning says so.
 
-Data that is binary from the start is `binary`, and points in the plane are `real`.
+Data that is binary from the start is `binary`; points of a real vector space are `real`.
 
 References:
     - On the quantitative analysis of deep belief networks, Salakhutdinov & Murray, 2008 (dynamic).
     - The neural autoregressive distribution estimator, Larochelle & Murray, 2011 (static).
-    - Importance weighted autoencoders, Burda, Grosse & Salakhutdinov, 2016, arXiv 1509.00519 (the two compared).
+    - Importance weighted autoencoders, Burda, Grosse & Salakhutdinov, 2016, arXiv 1509.00519 (both).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -40,7 +40,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 __all__ = [
-    "CorruptFile",
+    "CorruptFileError",
     "Dataset",
     "LikelihoodWarning",
     "Protocol",
@@ -56,60 +56,59 @@ __all__ = [
 ]
 
 Protocol: TypeAlias = Literal["dynamic", "static", "threshold", "grey", "binary", "real"]
-"""How grey levels become what the model sees; part of every number computed from the data."""
-
 Folder: TypeAlias = str | Path | None
 Images: TypeAlias = tuple[NDArray[Any], NDArray[Any]]  # (n, height, width) and labels (n,)
 T = TypeVar("T")
 
 
 class LikelihoodWarning(UserWarning):
-    """A number about to be computed is not the likelihood it will be taken for."""
+    """What will be computed is not the likelihood it may be taken for."""
 
 
-class CorruptFile(OSError):
-    """A data file is truncated, altered or not what its name says."""
+class CorruptFileError(OSError):
+    """A data file is truncated, altered, or not what its name says."""
 
 
 def binarise(grey: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-    r"""Draw every pixel :math:`x \sim \mathrm{Bernoulli}(v / 255)` by comparing integers, on the device of `grey`.
+    r"""Draw each pixel from Bernoulli(v / 255) by comparing random bytes with its grey level v; no floats.
 
-    Two random bytes per pixel are one 16-bit number, and :math:`P(256\, u_1 + u_0 < 257\, v) = 257 v / 65536` lies
-    within :math:`2^{-16}` of :math:`v / 255`; black stays black and white stays white.
+    Two bytes make a 16-bit number, and :math:`P(256\, u_1 + u_0 < 257\, v) = 257\, v / 65536` is within
+    :math:`2^{-16}` of v / 255. Black stays black and white stays white.
 
     Args:
         grey: grey levels 0 to 255, uint8, of any shape.
-        generator: a generator on the device of `grey`; torch's global one if `None`.
+        generator: on the device of `grey`; torch's global one if `None`.
 
     Returns:
-        Zeros and ones, uint8, of the same shape.
+        Zeros and ones, uint8, of the shape of `grey`.
 
     Example:
         >>> binarise(torch.tensor([0, 255], dtype=torch.uint8))
         tensor([0, 1], dtype=torch.uint8)
     """
     n = grey.numel()
-    words = torch.empty((n + 3) // 4, dtype=torch.int64, device=grey.device)  # eight random bytes at a time
+    words = torch.empty((n + 3) // 4, dtype=torch.int64, device=grey.device)  # eight random bytes each
     words.random_(torch.iinfo(torch.int64).min, None, generator=generator)
     high, low = words.view(torch.uint8)[: 2 * n].view(2, *grey.shape)
-    low.clamp_(max=254)  # below 255 always: white is certain
-    return ((high < grey) | (high == grey) & (low < grey)).view(torch.uint8)
+    low.clamp_(max=254)  # so that 255 is always above it
+    white: Tensor = (high < grey) | (high == grey) & (low < grey)
+    return white.view(torch.uint8)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    r"""n data of x_dim values each, in one tensor on one device, read by index under a named protocol.
+    """n data of x_dim values each, in one tensor, read by index under a named protocol.
 
-    Made by `digits`, `mnist`, `omniglot`, `load`, the toys, and `from_array`, which check their input.
+    `digits`, `mnist`, `omniglot`, `load`, `from_array` and the toys make them, and check what goes in.
 
     Args:
-        name: what the data is called in tables and manifests.
-        values: (n, x_dim); uint8 grey levels 0 to 255 (just 0 and 255 once binary), floats if `protocol` is "real".
+        name: what tables and manifests call it.
+        values: (n, x_dim), uint8 grey levels 0 to 255, only 0 and 255 once binary; floats if "real".
         protocol: "dynamic", "static", "threshold", "grey", "binary" or "real".
+        shape: of one datum, such as (28, 28).
+        split: "train", "test" or "all", as published; "valid" once held out.
         labels: (n,), int64, or `None`.
-        shape: of one datum, such as (28, 28); (x_dim,) if empty.
-        split: "train", "test" or "all" as published, "valid" once held out.
-        seed: of the draw of a static set, else `None`.
+        seed: of the draw, if static.
 
     Example:
         >>> test = digits(split="test")
@@ -122,14 +121,10 @@ class Dataset:
     name: str
     values: Tensor
     protocol: Protocol
-    labels: Tensor | None = None
-    shape: tuple[int, ...] = ()
+    shape: tuple[int, ...]
     split: str = "all"
+    labels: Tensor | None = None
     seed: int | None = None
-
-    def __post_init__(self) -> None:
-        _one_of("protocol", self.protocol, get_args(Protocol))
-        object.__setattr__(self, "shape", self.shape or (self.x_dim,))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -140,29 +135,29 @@ class Dataset:
 
     @property
     def x_dim(self) -> int:
-        return self.values.shape[-1]
+        return self.values.shape[1]
 
     def batch(self, index: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Return the data at `index` (B,) as the model sees it, (B, x_dim); each read of a dynamic set is a new draw."""
-        values = self.values.index_select(0, index.to(self.values.device))
+        """Return what the model sees of the data at `index` (B,), (B, x_dim); a dynamic set draws anew."""
+        values = self.values.index_select(0, index.to(self.values.device))  # (B, x_dim)
         if self.protocol == "dynamic":
             return binarise(values).to(dtype)
         return values.to(dtype) if self.protocol == "real" else values.to(dtype) / 255
 
     def all(self, *, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Return `batch` of everything, (n, x_dim)."""
+        """Return the whole set as one batch, (n, x_dim)."""
         return self.batch(torch.arange(len(self)), dtype=dtype)
 
     def pixel_mean(self) -> Tensor:
-        """Return the mean probability of white per pixel, (x_dim,), float64."""
+        """Return the mean probability of white, pixel by pixel, (x_dim,), float64."""
         return _levels(self).sum(0, dtype=torch.int64).double() / (255 * len(self))
 
     def logits(self, *, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Return the logit of `pixel_mean` clipped to [0.001, 0.999], (x_dim,): Burda's bias of the output layer."""
+        """Return the logit of `pixel_mean` clipped to [0.001, 0.999], (x_dim,): Burda's output bias."""
         return self.pixel_mean().clamp(0.001, 0.999).logit().to(dtype)
 
     def realise(self, seed: int = 0) -> Dataset:
-        """Return one draw of a dynamic set, static under `seed`, to evaluate on; a set without noise is returned as is."""
+        """Return one draw of a dynamic set, static from then on, to evaluate on; other sets as they are."""
         if self.protocol != "dynamic":
             return self
         return replace(self, values=_under("static", self.values, seed), protocol="static", seed=seed)
@@ -178,9 +173,11 @@ class Dataset:
         return self.subset(torch.arange(min(n, len(self))))
 
     def hold_out(self, n: int, *, seed: int = 0) -> tuple[Dataset, Dataset]:
-        """Return the rest and `n` data drawn at random under `seed`, whose split is called "valid"."""
+        """Return the rest, and `n` data drawn at random under `seed`, whose split is "valid"."""
         if not 0 < n < len(self):
-            raise ValueError(f"`n` must be between 1 and {len(self) - 1} to split {len(self)} data, got {n}")
+            raise ValueError(
+                f"`n` must be between 1 and {len(self) - 1} to leave data on both sides, got {n}"
+            )
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         return self.subset(order[n:]), replace(self.subset(order[:n]), split="valid")
 
@@ -190,13 +187,12 @@ class Dataset:
         return replace(self, values=self.values.to(device), labels=labels)
 
     def describe(self) -> dict[str, Any]:
-        """Return what a manifest must say, as plain JSON; `likelihood`: whether a Bernoulli number on it is one."""
-        seed = {} if self.seed is None else {"seed": self.seed}
+        """Return plain JSON for a manifest; `likelihood` says whether a Bernoulli log-probability is one."""
         return {
             "name": self.name,
             "split": self.split,
             "protocol": self.protocol,
-            **seed,
+            "seed": self.seed,
             "n": len(self),
             "x_dim": self.x_dim,
             "shape": list(self.shape),
@@ -215,19 +211,19 @@ def from_array(
     split: str = "all",
     seed: int = 0,
 ) -> Dataset:
-    """Make a dataset of a NumPy array, a torch tensor or a pandas frame, after checking it.
+    """Make a dataset of a NumPy array, a torch tensor or a pandas frame, and check it.
 
     Args:
-        x: (n, x_dim) or (n, *shape). Images are integers 0 to 255 or floats in [0, 1], the latter rounded to 255
-            levels, halves downwards; "binary" data is 0 and 1 in any type; "real" data is floats.
-        protocol: how the model sees them; there is no default, because every number depends on it.
+        x: (n, x_dim) or (n, *shape). Images are integers 0 to 255, or floats in [0, 1], which are rounded to
+            255ths, halves down; "binary" data is 0 and 1 in any type; "real" data is floats.
+        protocol: how the model sees them; every number depends on it, so it has no default.
         labels: (n,) integers.
-        shape: of one datum; read off `x` if `None`.
+        shape: of one datum; that of `x` without its first axis if `None`.
         seed: of the draw, if `protocol` is "static".
 
     Raises:
-        TypeError: `x` does not hold numbers, or "real" data is not floats.
-        ValueError: `x` is empty, not finite, out of range or of another shape; labels were passed for data.
+        TypeError: `x` is not made of real numbers, or is "real" and not made of floats.
+        ValueError: `x` is empty, not finite, out of range, or of another shape; labels came as data.
 
     Example:
         >>> from_array([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]], protocol="binary", name="pairs")
@@ -235,52 +231,52 @@ def from_array(
     """
     _one_of("protocol", protocol, get_args(Protocol))
     values = _tensor("x", x)
-    integers = not values.is_floating_point()
+    floats = values.is_floating_point()
     if values.ndim < 2:
-        advice = "these look like labels, which go into `labels`" if integers else "use x.reshape(-1, 1)"
+        advice = "use x.reshape(-1, 1)" if floats else "these look like labels, which go into `labels`"
         raise ValueError(f"`x` must have the shape (n, x_dim), got {tuple(values.shape)}: {advice}")
     if values.numel() == 0:
-        raise ValueError(f"`x` must hold data, got shape {tuple(values.shape)}: check how it was selected")
-    if not integers and not values.isfinite().all():
-        row = int((~values.isfinite()).flatten(1).any(1).nonzero()[0])
         raise ValueError(
-            f"`x` must be finite, got NaN or inf, first in row {row}: drop or impute such values"
+            f"`x` must hold data, got the shape {tuple(values.shape)}: check how it was selected"
         )
-    if protocol == "real" and integers:
-        raise TypeError(
-            f"`x` must be floats under 'real', got {values.dtype}: convert it, or name a binary protocol"
-        )
-    shape = tuple(values.shape[1:]) if shape is None else tuple(shape)
+    shape = tuple(values.shape[1:] if shape is None else shape)
     values = values.flatten(1)  # (n, x_dim)
     if math.prod(shape) != values.shape[1]:
         raise ValueError(f"`shape` must multiply to x_dim = {values.shape[1]}, got {shape}")
+    if not (finite := values.isfinite().all(1)).all():
+        row = finite.logical_not().nonzero()[0].item()
+        raise ValueError(f"`x` must be finite, got NaN or inf, first in row {row}: drop or impute such rows")
+    if protocol == "real" and not floats:
+        raise TypeError(
+            f"`x` must be floats under 'real', got {values.dtype}: convert it, or name another protocol"
+        )
     if protocol == "grey":
-        advice = "its Bernoulli log-probability is no likelihood and compares with no other; prefer 'dynamic'"
-        warnings.warn(f"{name} is grey: {advice}", LikelihoodWarning, stacklevel=2)
+        advice = "a Bernoulli log-probability of grey levels is no likelihood and compares with none"
+        warnings.warn(f"`{name}` is grey: {advice}; prefer 'dynamic'", LikelihoodWarning, stacklevel=2)
     return Dataset(
-        name,
-        values if protocol == "real" else _under(protocol, _grey_levels(values, protocol), seed),
-        protocol,
-        None if labels is None else _labels(labels, len(values)).to(values.device),
-        shape,
-        split,
-        seed if protocol == "static" else None,
+        name=name,
+        values=values if protocol == "real" else _under(protocol, _grey_levels(values, protocol), seed),
+        protocol=protocol,
+        shape=shape,
+        split=split,
+        labels=None if labels is None else _labels(labels, len(values)).to(values.device),
+        seed=seed if protocol == "static" else None,
     )
 
 
 def binarisation_entropy(data: Dataset) -> float:
-    r"""Entropy of drawing the pixels, :math:`\frac1n \sum_i \sum_d H(v_{id} / 255)`, in nats per image.
+    r"""Entropy of the draw of the pixels, :math:`\frac1n \sum_i \sum_d H(v_{id} / 255)`, in nats per image.
 
-    No model that is told the grey image can be better, on average, than minus this on its dynamic draws.
-    MNIST: 45.53 on the test split, 45.76 on train, 45.73 on both; 0 once the set is static.
+    The floor of the negative log-likelihood of dynamic data, even for a model that is told the grey image.
+    MNIST: 45.53 on the test split, 45.76 on train, 45.73 on both; nothing once the set is static.
 
     Raises:
         ValueError: the data is real-valued.
 
     Example:
         >>> half = from_array(torch.full((1, 3), 0.5), protocol="dynamic")
-        >>> round(binarisation_entropy(half) / 3 / math.log(2), 4)
-        1.0
+        >>> round(binarisation_entropy(half) / math.log(2), 3)
+        3.0
     """
     p = torch.arange(256, dtype=torch.float64) / 255
     nats = torch.special.entr(p) + torch.special.entr(1 - p)  # of one pixel, for each of the 256 levels
@@ -291,14 +287,14 @@ def binarisation_entropy(data: Dataset) -> float:
 def independent_pixels(train: Dataset, test: Dataset) -> float:
     r"""Mean log-likelihood of `test` under independent pixels fitted to `train`, in nats per image.
 
-    .. math:: \frac1n \sum_i E \Big[ \sum_d x_{id} \log p_d + (1 - x_{id}) \log (1 - p_d) \Big],
+    .. math:: \frac1n \sum_i \mathbb E \sum_d x_{id} \log p_d + (1 - x_{id}) \log (1 - p_d)
 
-    with :math:`p_d` the mean of pixel d in `train`, clipped to [0.001, 0.999] as in `Dataset.logits`; the expectation
-    over the draws of a dynamic set is exact. What every model has to beat. MNIST test, by the protocols of train and
-    test: dynamic -205.97 (one draw scatters by 0.05), threshold -206.01, threshold then dynamic -205.93.
+    What a model has to beat. p is the mean of `train` clipped as in `Dataset.logits`; the expectation is over
+    the draws of a dynamic `test`, and exact. MNIST: dynamic test -205.97, or -205.93 where p is fitted to the
+    threshold train set (single draws of the test set scatter by 0.05); threshold test -206.01.
 
     Raises:
-        ValueError: one of them is real-valued, or they differ in `x_dim`.
+        ValueError: one set is real-valued, or they differ in `x_dim`.
 
     Example:
         >>> coin = from_array([[0], [1]], protocol="binary")
@@ -312,10 +308,10 @@ def independent_pixels(train: Dataset, test: Dataset) -> float:
 
 
 def digits(protocol: Protocol = "dynamic", *, split: str = "train", seed: int = 0) -> Dataset:
-    """Scikit-learn's 1,797 digits of 8 x 8 pixels, embedded: 1,500 to train and 297 to test, drawn once and for all.
+    """Load scikit-learn's 1,797 digits of 8 x 8 pixels, embedded: 1,500 to train, 297 to test, drawn once.
 
-    The 17 grey levels g are kept as round(255 g / 16) of 255, halves downwards: P(white) is within 0.002 of g / 16,
-    and `threshold` is exactly g > 8.
+    The grey levels g of 0 to 16 become 255 g / 16, rounded, halves down: the probability of white is within
+    0.002 of g / 16, and the threshold is g > 8 exactly.
 
     Reference: Optical recognition of handwritten digits, Alpaydin & Kaynak, 1998 (UCI repository).
 
@@ -329,7 +325,7 @@ def digits(protocol: Protocol = "dynamic", *, split: str = "train", seed: int = 
 def mnist(
     protocol: Protocol = "dynamic", *, split: str = "train", seed: int = 0, folder: Folder = None
 ) -> Dataset:
-    """MNIST, 28 x 28: 60,000 images to train, 10,000 to test, "all" in that order; see `load` for the folders.
+    """Load MNIST, 28 x 28: 60,000 images to train, 10,000 to test; `load` says where files are looked for.
 
     Reference: Gradient-based learning applied to document recognition, LeCun, Bottou, Bengio & Haffner, 1998.
     """
@@ -339,12 +335,12 @@ def mnist(
 def omniglot(
     protocol: Protocol = "dynamic", *, split: str = "train", seed: int = 0, folder: Folder = None
 ) -> Dataset:
-    """OMNIGLOT as Burda et al. reduced it to 28 x 28: 24,345 images to train, 8,070 to test, 50 alphabets as labels.
+    """Load OMNIGLOT as Burda et al. did, 28 x 28: 24,345 images to train, 8,070 to test; 50 alphabets.
 
-    No hash of the file is published by its authors: shapes are checked, and `describe` records what was read.
+    The authors publish no hash of the file: shapes are checked, and `Dataset.describe` says what was read.
 
     References:
-        - Human-level concept learning through probabilistic program induction, Lake, Salakhutdinov & Tenenbaum, 2015.
+        - Human-level concept learning through probabilistic program induction, Lake et al., 2015.
         - Importance weighted autoencoders, Burda, Grosse & Salakhutdinov, 2016, arXiv 1509.00519.
     """
     return load("omniglot", protocol, split=split, seed=seed, folder=folder)
@@ -359,23 +355,24 @@ def load(
     folder: Folder = None,
     device: torch.device | str | None = None,
 ) -> Dataset:
-    """Load "digits", "mnist" or "omniglot".
+    """Load a dataset by name: "digits", "mnist" or "omniglot".
 
-    Files are looked for in `folder`, in `$PPMODELS_DATA`, in the user's cache (each also under `raw`, `MNIST` and
-    `MNIST/raw`), and are downloaded into the cache otherwise. MNIST is verified by the hash of its content.
+    Files are looked for in `folder`, in `$PPMODELS_DATA` and in the user's cache, each time also under `raw`,
+    `MNIST` and `MNIST/raw`; if they are nowhere, they are downloaded into the cache. MNIST is verified by the
+    SHA-256 of its decompressed content.
 
     Args:
         name: of the dataset.
         protocol: how the model sees the images.
-        split: "train", "test" or "all".
+        split: "train", "test" or "all", which is one after the other.
         seed: of the draw, if `protocol` is "static".
-        folder: where the files are, if not in one of the usual places.
-        device: where the data shall live; the CPU if `None`.
+        folder: where to look first.
+        device: where the data shall live.
 
     Raises:
-        ValueError: an unknown name, protocol or split.
-        FileNotFoundError: the files are nowhere and cannot be downloaded, or `folder` does not exist.
-        CorruptFile: a file is not what it should be.
+        ValueError: the name, protocol or split is unknown.
+        FileNotFoundError: `folder` does not exist, or the files are nowhere and cannot be downloaded.
+        CorruptFileError: a file is not what it should be.
 
     Example:
         >>> load("digits", "threshold", split="test")
@@ -384,25 +381,23 @@ def load(
     _one_of("name", name, _SOURCES)
     _one_of("split", split, ("train", "test", "all"))
     if folder is not None and not Path(folder).expanduser().is_dir():
-        raise FileNotFoundError(f"`folder` must be an existing directory, got {folder}")
+        raise FileNotFoundError(f"`folder` must be an existing folder, got {folder}")
     parts = ("train", "test") if split == "all" else (split,)
-    images, labels = zip(*(_SOURCES[name](part, folder) for part in parts), strict=True)
-    x, y = np.concatenate(images), np.concatenate(labels)
-    return from_array(x, protocol=protocol, name=name, labels=y, split=split, seed=seed).to(device)
+    images, labels = map(np.concatenate, zip(*(_SOURCES[name](part, folder) for part in parts), strict=True))
+    return from_array(images, protocol=protocol, name=name, labels=labels, split=split, seed=seed).to(device)
 
 
 def read_idx(path: str | Path) -> NDArray[np.uint8]:
-    """Read an IDX file of bytes, plain or gzipped: the format of MNIST and of what imitates it.
+    """Read an IDX file of bytes, the format of MNIST and its imitations, plain or gzipped.
 
     Raises:
-        CorruptFile: it is not such a file, or is truncated.
+        CorruptFileError: it is truncated, or is no such file.
     """
     return _read(Path(path), _idx)
 
 
-# -- the files ---------------------------------------------------------------------------------------------------
+# -- files ---------------------------------------------------------------------------------------------------
 
-_LAYOUTS = ("", "raw", "MNIST", "MNIST/raw")
 _MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 _MNIST_SHA256 = {  # of the decompressed content
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -414,7 +409,7 @@ _OMNIGLOT_URL = "https://github.com/yburda/iwae/raw/master/datasets/OMNIGLOT/"
 _OMNIGLOT_SIZE = {"train": 24_345, "test": 8_070}
 
 
-def _digits(split: str, folder: Folder) -> Images:  # noqa: ARG001
+def _digits(split: str, _: Folder) -> Images:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -424,12 +419,11 @@ def _digits(split: str, folder: Folder) -> Images:  # noqa: ARG001
 
 
 def _mnist(split: str, folder: Folder) -> Images:
+    def fetch(name: str) -> NDArray[np.uint8]:
+        return _fetch(f"{name}.gz", _MNIST_URL, folder, partial(_idx, sha256=_MNIST_SHA256[name]))
+
     part = "train" if split == "train" else "t10k"
-    names = f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
-    images, labels = (
-        _fetch(f"{name}.gz", _MNIST_URL, folder, partial(_idx, sha256=_MNIST_SHA256[name])) for name in names
-    )
-    return images, labels
+    return fetch(f"{part}-images-idx3-ubyte"), fetch(f"{part}-labels-idx1-ubyte")
 
 
 def _omniglot(split: str, folder: Folder) -> Images:
@@ -444,84 +438,79 @@ _SOURCES: Mapping[str, Callable[[str, Folder], Images]] = {
 
 
 def _fetch(file: str, base_url: str, folder: Folder, parse: Callable[[bytes], T]) -> T:
-    """Parse the first copy of `file` among the folders, or else a download, which is kept only if it parses."""
+    """Parse the first copy of `file` in the folders; else download one, and keep it only if it parses."""
     import pooch
 
     cache = Path(pooch.os_cache("ppmodels"))
     folders = [Path(f).expanduser() for f in (folder, os.environ.get("PPMODELS_DATA"), cache) if f]
-    for place, layout, name in product(folders, _LAYOUTS, (file, file.removesuffix(".gz"))):
+    layouts = ("", "raw", "MNIST", "MNIST/raw")
+    for place, layout, name in product(folders, layouts, (file, file.removesuffix(".gz"))):
         if (path := place / layout / name).is_file():
             return _read(path, parse, advice="delete it, and it is downloaded again")
 
-    def download(url: str, output: str, _: Any) -> None:
+    def download(
+        url: str, output: str, _: Any
+    ) -> None:  # to a temporary name, which pooch changes at the end
         pooch.HTTPDownloader()(url, output, None)
-        _read(Path(output), parse, name=url, advice=f"try again, or put a good copy into {cache}")
+        _read(Path(output), parse, name=url, advice="try again later, or take the file from elsewhere")
 
     try:
-        return _read(
-            Path(pooch.create(cache, base_url, registry={file: None}).fetch(file, downloader=download)), parse
-        )
-    except CorruptFile:
+        pup = pooch.create(cache, base_url, registry={file: None})
+        return _read(Path(pup.fetch(file, downloader=download)), parse)
+    except CorruptFileError:
         raise
     except OSError as problem:
+        places = ", ".join(map(str, folders))
         raise FileNotFoundError(
-            f"`{file}` is in none of {', '.join(map(str, folders))}, and {base_url}{file} cannot be downloaded"
-            f" ({type(problem).__name__}): put it into one of them, or name its folder in $PPMODELS_DATA"
+            f"`{file}` is not in {places}, and {base_url}{file} cannot be had ({type(problem).__name__}): "
+            "put the file into one of these folders, or name its folder in $PPMODELS_DATA"
         ) from None
 
 
 def _read(path: Path, parse: Callable[[bytes], T], *, name: str = "", advice: str = "fetch it again") -> T:
-    """Parse the content of a plain or gzipped file."""
     raw = path.read_bytes()
     try:
         return parse(gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw)
-    except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as problem:
-        raise CorruptFile(f"`{name or path}` is corrupt: {problem}; {advice}") from None
+    except (ValueError, struct.error, EOFError, gzip.BadGzipFile, zlib.error) as problem:
+        raise CorruptFileError(f"`{name or path}` is corrupt: {problem}; {advice}") from None
 
 
 def _idx(raw: bytes, *, sha256: str | None = None) -> NDArray[np.uint8]:
-    """Parse IDX: two zeros, type 8 (a byte), the number of dimensions; each size, big-endian uint32; the bytes."""
+    """Parse IDX: zero, the type 8 for bytes, the number of sizes; the sizes, big-endian; the bytes."""
     if sha256 is not None and (got := hashlib.sha256(raw).hexdigest()) != sha256:
         raise ValueError(f"expected sha256 {sha256}, got {got}")
-    if raw[:3] != b"\0\0\x08":
-        raise ValueError(
-            f"expected an IDX file of bytes, which begins with 00 00 08, got {raw[:3].hex(' ')!r}"
-        )
-    start = 4 + 4 * raw[3] if len(raw) > 3 else 4
-    sizes = struct.unpack(f">{start // 4 - 1}I", raw[4:start].ljust(start - 4, b"\0"))
-    if len(raw) != start + math.prod(sizes):
-        raise ValueError(f"expected {start + math.prod(sizes)} bytes for sizes {sizes}, got {len(raw)}")
-    return np.frombuffer(raw, np.uint8, offset=start).reshape(sizes)
+    zero, kind, ndim = struct.unpack_from(">HBB", raw)
+    if (zero, kind) != (0, 8):
+        raise ValueError(f"expected an IDX file of bytes, which begins with 00 00 08, got {raw[:3].hex(' ')}")
+    sizes = struct.unpack_from(f">{ndim}I", raw, 4)
+    content = raw[4 + 4 * ndim :]
+    if len(content) != math.prod(sizes):
+        raise ValueError(f"expected {math.prod(sizes)} bytes for the sizes {sizes}, got {len(content)}")
+    return np.frombuffer(content, np.uint8).reshape(sizes)
 
 
 def _chardata(raw: bytes) -> dict[str, Images]:
-    """Parse `chardata.mat`: an image is a column, its pixels column by column; its alphabet is one-hot in `target`."""
+    """Parse `chardata.mat`: a column is an image, column by column, and `target` its alphabet, one-hot."""
     from scipy.io import loadmat
 
     try:
         mat = loadmat(io.BytesIO(raw))
-    except Exception as problem:
+    except Exception as problem:  # SciPy has no one type for a bad file
         raise ValueError(f"expected a MATLAB file ({problem})") from None
-    parts = {}
+    images = {}
     for (split, n), prefix in zip(_OMNIGLOT_SIZE.items(), ("", "test"), strict=True):
         columns, target = (np.asarray(mat.get(f"{prefix}{key}")) for key in ("data", "target"))
         if columns.shape != (784, n) or target.shape[1:] != (n,):
-            shapes = f"{columns.shape} and {target.shape}"
-            raise ValueError(
-                f"expected `{prefix}data` (784, {n}) and `{prefix}target` (50, {n}), got {shapes}"
-            )
-        parts[split] = (
-            columns.T.reshape(n, 28, 28).transpose(0, 2, 1),
-            target.argmax(0),
-        )  # (n, row, column), (n,)
-    return parts
+            got = f"{columns.shape} and {target.shape}"
+            raise ValueError(f"expected `{prefix}data` (784, {n}) and `{prefix}target` (50, {n}), got {got}")
+        images[split] = columns.T.reshape(n, 28, 28).transpose(0, 2, 1), target.argmax(0)
+    return images
 
 
-# -- checks and conversions -------------------------------------------------------------------------------------
+# -- checks --------------------------------------------------------------------------------------------------
 
 
-def _one_of(argument: str, value: str, valid: Iterable[str]) -> None:
-    valid = list(valid)
+def _one_of(argument: str, value: str, valid: Collection[str]) -> None:
     if value not in valid:
         near = difflib.get_close_matches(str(value), valid, n=1)
         hint = f": did you mean {near[0]!r}?" if near else ""
@@ -529,12 +518,11 @@ def _one_of(argument: str, value: str, valid: Iterable[str]) -> None:
 
 
 def _tensor(argument: str, x: Tensor | ArrayLike) -> Tensor:
-    """Copy numbers into a tensor."""
+    """Copy real numbers into a tensor."""
     array = x if isinstance(x, Tensor) else np.asarray(x)
-    if array.dtype.is_complex if isinstance(array, Tensor) else array.dtype.kind not in "buif":
-        raise TypeError(
-            f"`{argument}` must hold real numbers, got {array.dtype}: convert or drop what is not"
-        )
+    real = not array.is_complex() if isinstance(array, Tensor) else array.dtype.kind in "buif"
+    if not real:
+        raise TypeError(f"`{argument}` must hold real numbers, got {array.dtype}: convert or drop the others")
     if isinstance(array, Tensor):
         return array.detach().clone()
     return torch.tensor(array.astype(array.dtype.newbyteorder("=")))
@@ -543,42 +531,34 @@ def _tensor(argument: str, x: Tensor | ArrayLike) -> Tensor:
 def _labels(labels: Tensor | ArrayLike, n: int) -> Tensor:
     y = _tensor("labels", labels)
     if y.shape != (n,) or y.is_floating_point():
-        raise ValueError(
-            f"`labels` must be {n} integers, one per row of `x`, got shape {tuple(y.shape)} of {y.dtype}"
-        )
+        raise ValueError(f"`labels` must be {n} integers, one per row of `x`, got {y.dtype} {tuple(y.shape)}")
     return y.long()
 
 
 def _grey_levels(x: Tensor, protocol: Protocol) -> Tensor:
-    """Read integers as grey levels, floats and "binary" data as fractions of 255; halves go down: 1/2 is not white."""
+    """Bring images to 0 to 255: integers are levels already; floats and "binary" data are fractions."""
     fractions = x.is_floating_point() or x.dtype is torch.bool or protocol == "binary"
     top, low, high = 1 if fractions else 255, x.min().item(), x.max().item()
     if low < 0 or high > top:
-        advice = "rescale it, or use protocol='real'"
-        raise ValueError(
-            f"`x` must lie in [0, {top}] under {protocol!r}, got values {low:g} to {high:g}: {advice}"
-        )
+        advice = "rescale it, or use 'real'"
+        raise ValueError(f"`x` must lie in 0 to {top} under {protocol!r}, got {low:g} to {high:g}: {advice}")
     if protocol == "binary" and not ((x == 0) | (x == 1)).all():
         raise ValueError(
-            "`x` must be 0 and 1 under 'binary', got values between: use 'dynamic', 'static' or 'threshold'"
+            "`x` must be 0 and 1 under 'binary', got values between: use 'dynamic' or 'threshold'"
         )
     if not fractions and high == 1:
-        raise ValueError(
-            f"`x` must be grey levels 0 to 255 under {protocol!r}, got 0 and 1: use protocol='binary'"
-        )
+        raise ValueError(f"`x` must be levels 0 to 255 under {protocol!r}, got 0 and 1 only: use 'binary'")
     return (255 * x.double() - 0.5).ceil().to(torch.uint8) if fractions else x.to(torch.uint8)
 
 
 def _under(protocol: Protocol, grey: Tensor, seed: int) -> Tensor:
-    """Make grey levels black or white where the protocol does so once and for all."""
-    if protocol == "static":  # drawn on the CPU, so that a seed means the same on every device
+    """Make pixels 0 or 255 where the protocol does it once for all."""
+    if protocol == "static":  # drawn on the CPU: a seed means the same on every device
         return 255 * binarise(grey.cpu(), generator=torch.Generator().manual_seed(seed)).to(grey.device)
     return 255 * (grey > 127).to(torch.uint8) if protocol == "threshold" else grey
 
 
 def _levels(data: Dataset) -> Tensor:
     if data.protocol == "real":
-        raise ValueError(
-            f"`{data.name}` must be an image dataset, got protocol 'real': it has no pixel probabilities"
-        )
+        raise ValueError(f"`{data.name}` is real-valued: expected images, which have pixel probabilities")
     return data.values

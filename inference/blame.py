@@ -1,0 +1,34 @@
+"""Who broke it: the site, the part or the parameter whose numbers stopped being finite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from inference.layout import Layout, sample_sites
+from inference.pair import Pair
+from inference.particles import run_particles, site_log_prob
+from ppmodels.contracts import Batch
+
+__all__ = ["blame"]
+
+
+def blame(pair: Pair, batch: Batch, layout: Layout, gradients: Mapping[str, Tensor | None]) -> str:
+    """One clause naming the first thing on a batch that is not finite: a parameter, a site, or a gradient."""
+    for name, value in pair.parameters(batch).items():
+        if not bool(torch.isfinite(value).all()):
+            return f"parameter `{name}` is not finite"
+    with torch.no_grad():
+        for trace in run_particles(pair, batch, 1, layout):
+            for name, site in sample_sites(trace).items():
+                for what, value in (("value", site["value"]), ("log probability", site_log_prob(site))):
+                    wrong = ~torch.isfinite(value)
+                    if bool(wrong.any()):
+                        example = value[wrong].flatten()[0].item()
+                        return f"site `{name}` has a {what} of {example}"
+    for name, gradient in gradients.items():
+        if gradient is not None and not bool(torch.isfinite(gradient).all()):
+            return f"the gradient of `{name}` is not finite"
+    return "the loss is not finite, though every site is when drawn again"

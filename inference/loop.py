@@ -1,0 +1,258 @@
+"""The state of a training run and the few things that happen to it: update, report, end of epoch, save, restore."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import LBFGS, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from inference.batches import batches
+from inference.blame import blame
+from inference.checkpoint import Checkpoint, save_checkpoint
+from inference.objectives import Phase, Task
+from inference.optim import OptimizerFactory, ScheduleFactory
+from inference.pair import Pair
+from inference.progress import Progress
+from inference.runs import Run
+from inference.seeds import permutation, rng_state, seeded, set_rng_state
+from ppmodels.contracts import Batch, Data
+
+__all__ = ["DivergedError", "Loop"]
+
+
+class DivergedError(ArithmeticError):
+    """The loss or its gradient stopped being finite; the message names the site, the step and what is left."""
+
+
+@dataclass(eq=False)
+class Loop:
+    """A training run at one step. `first` is a batch for inspection; `run` the folder it reports to, if any."""
+
+    pair: Pair
+    task: Task
+    data: Data
+    validation: Data | None
+    first: Batch
+    device: torch.device
+    run: Run | None
+    seed: int
+    batch_size: int
+    clip_norm: float | None
+    patience: int | None
+    step: int = 0
+    seconds: float = 0.0
+    best_score: float | None = None
+    waited: int = 0
+    stopped: str = "finished"
+    best: dict[str, Tensor] | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def set_up(self, optimizer: OptimizerFactory, schedule: ScheduleFactory | None) -> None:
+        """Make an optimiser, and a schedule if one is asked for, for every phase."""
+        self.optimizers = [optimizer(list(phase.parameters.values())) for phase in self.task.phases]
+        if any(isinstance(o, LBFGS) for o in self.optimizers):
+            raise ValueError("`optimizer` makes LBFGS, which evaluates a loss with fresh noise many times a step; use adam")
+        self.schedules = [schedule(o) for o in self.optimizers] if schedule else []
+        if self.validation is None and any(isinstance(s, ReduceLROnPlateau) for s in self.schedules):
+            raise ValueError("`schedule` waits for a plateau of the validation score, expected `validation` data")
+        self.clock = torch.zeros((), device=self.device)  # the step, as the phases see it
+        self.order = (-1, torch.empty(0))
+
+    @property
+    def per_epoch(self) -> int:
+        """Updates in an epoch."""
+        return math.ceil(len(self.data) / self.batch_size)
+
+    def go(self, total: int, report_every: int, checkpoint_seconds: float, bar: Progress) -> None:
+        """Update until `total` steps are done or patience is out."""
+        window = _Window(self.device)
+        started = saved = time.monotonic()
+        before = self.seconds
+        while self.step < total and self.stopped == "finished":
+            window.add(self.update(self.next_batch()))
+            self.step += 1
+            bar.advance(1)
+            epoch_ends = self.step % self.per_epoch == 0
+            if self.step % report_every and not epoch_ends and self.step < total:
+                continue
+            self.seconds = before + time.monotonic() - started
+            record = self.report(window, bar)
+            if epoch_ends:
+                record |= self.end_epoch()
+            self.log(record)
+            if time.monotonic() - saved >= checkpoint_seconds or self.step == total:
+                self.save()
+                saved = time.monotonic()
+
+    def next_batch(self) -> Batch:
+        """The batch of the present step: its place follows from the step, the seed and nothing else."""
+        epoch, position = divmod(self.step, self.per_epoch)
+        if self.order[0] != epoch:
+            order = permutation(len(self.data), seed=self.seed, epoch=epoch)
+            self.order = (epoch, order.to(self.device))
+        start = position * self.batch_size
+        return self.data.batch(self.order[1][start : start + self.batch_size])
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """Step every phase once; the parts of their losses and the norms of their gradients."""
+        self.clock.fill_(self.step)
+        found: dict[str, Tensor] = {}
+        for phase, optimizer in zip(self.task.phases, self.optimizers, strict=True):
+            loss_parts = phase.loss(batch, self.clock)
+            parameters = list(phase.parameters.values())
+            gradients = torch.autograd.grad(loss_parts.loss, parameters, allow_unused=True)
+            norm = get_total_norm([g for g in gradients if g is not None])
+            if self.device.type == "cpu":  # elsewhere this would wait for the device: see `report`
+                self.check_finite(loss_parts.loss + norm, batch, phase, gradients)
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+            if self.clip_norm is not None:
+                clip_grads_with_norm_(parameters, self.clip_norm, norm)
+            optimizer.step()
+            prefix = "" if len(self.task.phases) == 1 else f"{phase.name}/"
+            found |= {f"{prefix}{k}": v for k, v in {**loss_parts.parts, "grad_norm": norm}.items()}
+        return found
+
+    def check_finite(
+        self, value: Tensor, batch: Batch, phase: Phase, gradients: tuple[Tensor | None, ...] | None = None
+    ) -> None:
+        """Stop where a number is not finite, naming what broke and what is left."""
+        if bool(torch.isfinite(value)):
+            return
+        named = dict(zip(phase.parameters, gradients or (), strict=False))
+        left = "nothing was saved, as no `out` folder was given"
+        if self.run is not None:
+            saved = self.run.latest()
+            left = f"the last good checkpoint is step {saved.step if saved else 0} in {self.run.folder}"
+            self.run.update(status="diverged", steps=self.step)
+        raise DivergedError(
+            f"training stopped at step {self.step} (epoch {self.step // self.per_epoch}): "
+            f"{blame(self.pair, batch, self.task.layout, named)}; {left}; lower the learning rate or set `clip_norm`"
+        )
+
+    def report(self, window: _Window, bar: Progress) -> dict[str, Any]:
+        """The means since the last report."""
+        means = window.flush()
+        if not math.isfinite(sum(means.values())):
+            self.check_finite(torch.tensor(math.nan), self.next_batch(), self.task.phases[-1])
+        bar.note(**{k: v for k, v in means.items() if k.endswith("loss")})
+        rate = self.optimizers[0].param_groups[0]["lr"]
+        epoch = self.step / self.per_epoch
+        return {"step": self.step, "epoch": epoch, "seconds": round(self.seconds, 3), "lr": float(rate), **means}
+
+    def end_epoch(self) -> dict[str, Any]:
+        """Score the validation data, remember the best, move the schedules on."""
+        score = self.score() if self.validation is not None else None
+        for schedule in self.schedules:
+            if isinstance(schedule, ReduceLROnPlateau):
+                assert score is not None
+                schedule.step(-score)
+            else:
+                schedule.step()
+        if score is None:
+            return {}
+        if self.best_score is None or score > self.best_score:
+            self.best_score, self.waited = score, 0
+            self.keep_best()
+        else:
+            self.waited += 1
+            if self.patience is not None and self.waited >= self.patience:
+                self.stopped = "patience"
+        return {"validation": score}
+
+    def score(self) -> float:
+        """Mean score of the validation data, under the same noise every time."""
+        assert self.validation is not None
+        if self.task.score is None:
+            raise ValueError("`validation` is given, but the objective has no score to judge it by: leave it out")
+        with seeded(self.seed + 1, self.device), self.pair.mode(training=False), torch.no_grad():
+            values = [self.task.score(batch) for batch in batches(self.validation, self.batch_size)]
+        return float(torch.cat(values).mean())
+
+    def keep_best(self) -> None:
+        """Set aside the parameters of the best score, where patience will ask for them."""
+        if self.patience is None:
+            return
+        self.best = {k: v.detach().clone() for k, v in self.pair.state(self.first).items()}
+        if self.run is not None:
+            save_checkpoint(self.run.folder / "checkpoint", self.checkpoint(), kind="best", keep=1)
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Keep a report, and have it in the run folder."""
+        self.history.append(dict(record))
+        if self.run is not None:
+            self.run.log(record)
+
+    def checkpoint(self) -> Checkpoint:
+        """All that is needed to go on from here with the same bits."""
+        progress = ("seconds", "best_score", "waited", "stopped")
+        return Checkpoint(
+            step=self.step,
+            parameters=self.pair.state(self.first),
+            training={
+                "optimizers": [o.state_dict() for o in self.optimizers],
+                "schedules": [s.state_dict() for s in self.schedules],
+                "rng": rng_state(self.device),
+            },
+            progress={name: getattr(self, name) for name in progress},
+        )
+
+    def save(self) -> None:
+        """Write a checkpoint, the metrics before it."""
+        if self.run is not None:
+            self.run.sync()
+            save_checkpoint(self.run.folder / "checkpoint", self.checkpoint())
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Be where a checkpoint was."""
+        self.pair.load(checkpoint.parameters, self.first)
+        for optimizer, state in zip(self.optimizers, checkpoint.training["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        for schedule, state in zip(self.schedules, checkpoint.training["schedules"], strict=True):
+            schedule.load_state_dict(state)
+        set_rng_state(checkpoint.training["rng"], self.device)
+        self.step = checkpoint.step
+        for name, value in checkpoint.progress.items():
+            setattr(self, name, value)
+
+    def finish(self) -> None:
+        """Go back to the best parameters if patience was asked for, and say so in the manifest."""
+        if self.patience is not None and self.best is not None:
+            self.pair.load(self.best, self.first)
+        if self.run is not None:
+            self.run.update(
+                status="finished", stopped=self.stopped, steps=self.step, seconds=round(self.seconds, 3)
+            )
+
+    def metrics(self) -> pd.DataFrame:
+        """Every report so far, those of resumed parts included."""
+        return self.run.metrics() if self.run is not None else pd.DataFrame(self.history)
+
+
+class _Window:
+    """Running means on the device; read only when they are reported."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+        self.device = device
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, torch.zeros((), device=self.device)) + value.detach()
+        self.count += 1
+
+    def flush(self) -> dict[str, float]:
+        names, count = list(self.sums), self.count
+        read = torch.stack([self.sums[name].double() for name in names]).tolist()  # one wait for the device
+        self.sums, self.count = {}, 0
+        return {name: value / count for name, value in zip(names, read, strict=True)}

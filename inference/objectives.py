@@ -1,0 +1,179 @@
+r"""What training minimises: an objective is an ordered list of phases.
+
+A phase has a name, the parameters it moves, and a loss that comes back in parts. Maximising a bound is one phase;
+wake-sleep will be two, a GAN two, an adversarial autoencoder three. `fit` steps the phases and knows nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from inference.bounds import ELBO, Bound
+from inference.closed_form import closed_form_sites
+from inference.layout import Layout
+from inference.pair import Pair, first_tensor
+from inference.particles import inspect_pair
+from inference.weights import Weights, draw_weights
+from ppmodels.contracts import Batch
+
+__all__ = ["LossParts", "Objective", "Phase", "Task", "Variational"]
+
+
+@dataclass(frozen=True, eq=False)
+class LossParts:
+    """A loss and what it is made of.
+
+    Attributes:
+        loss: what is minimised, 0-d, nats per datum.
+        parts: its terms by name, 0-d and detached, for the log.
+    """
+
+    loss: Tensor
+    parts: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Phase:
+    """One update of one set of parameters.
+
+    Attributes:
+        name: how the log calls it.
+        parameters: the leaves it moves, by name.
+        loss: of a batch and of the step, a 0-d tensor: what changes with time (a KL weight) is computed from it, so
+            that a captured graph has it as an input.
+    """
+
+    name: str
+    parameters: Mapping[str, Tensor]
+    loss: Callable[[Batch, Tensor], LossParts]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """An objective set to work on a pair.
+
+    Attributes:
+        phases: in the order they are stepped on every batch.
+        score: one value per datum of a batch, higher is better, for validation; `None` where there is none.
+        layout: how the pair is run.
+    """
+
+    phases: tuple[Phase, ...]
+    score: Callable[[Batch], Tensor] | None
+    layout: Layout
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """Anything that turns a pair and a first batch into phases; the batch is for inspection only."""
+
+    def task(self, pair: Pair, batch: Batch) -> Task: ...
+
+
+@dataclass(frozen=True)
+class Variational:
+    r"""Maximise a bound of K particles over the parameters of model and guide at once.
+
+    The loss is minus the bound, averaged over the batch: for the ELBO it is Pyro's own loss divided by the number of
+    data. A scale the program sets by `poutine.scale` counts here, as in Pyro; the data plate's N/B does not.
+
+    Attributes:
+        bound: any bound that is differentiable in the log weights.
+        num_particles: K.
+        kl_warmup: steps over which the KL's weight rises from 0 to 1; 0 for none. The weight is logged.
+        joint: one weight for the whole batch, so that global latents are allowed; the loss is then Pyro's.
+        vectorize: run particles in one outer plate; `None` decides by trying.
+    """
+
+    bound: Bound = ELBO()
+    num_particles: int = 1
+    kl_warmup: int = 0
+    joint: bool = False
+    vectorize: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_particles < 1:
+            raise ValueError(f"`num_particles` is {self.num_particles}, expected at least 1: each datum needs a draw")
+        if self.kl_warmup < 0:
+            raise ValueError(f"`kl_warmup` is {self.kl_warmup}, expected a number of steps, 0 for none")
+
+    def task(self, pair: Pair, batch: Batch) -> Task:
+        """Inspect the pair and return the one phase; refuse what has no pathwise gradient, by site name."""
+        layout = inspect_pair(pair, batch, joint=self.joint, vectorize=self.vectorize)
+        if layout.without_rsample:
+            raise ValueError(
+                f"site `{layout.without_rsample[0]}` has no reparameterised draws, so the gradient of the bound would "
+                'miss a term: sum it out with infer={"enumerate": "parallel"} in the model, or use a relaxed guide'
+            )
+        if self.kl_warmup and layout.enumerated:
+            raise ValueError(
+                f"`kl_warmup` is {self.kl_warmup}, but site `{layout.enumerated[0]}` is summed out, which mixes "
+                "likelihood and prior: expected 0"
+            )
+        analytic = isinstance(self.bound, ELBO) and self.bound.kl == "analytic"
+        sites = closed_form_sites(pair, batch, layout) if analytic else ()
+        if analytic and not sites:
+            raise ValueError(
+                '`ELBO(kl="analytic")` finds no site with a closed-form KL that keeps the bound: use `ELBO()`'
+            )
+
+        def weigh(batch: Batch, *, keep_scale: bool) -> Weights:
+            return draw_weights(
+                pair, batch, self.num_particles, layout, analytic_kl=sites, keep_scale=keep_scale, chunk=self.num_particles
+            )
+
+        def loss(batch: Batch, step: Tensor) -> LossParts:
+            weights = weigh(batch, keep_scale=True)
+            parts = _parts(weights)
+            if self.kl_warmup:
+                parts["kl_weight"] = (step / self.kl_warmup).clamp_max(1.0)
+                weights = tempered(weights, parts["kl_weight"])
+            value = self.bound(weights).mean()
+            return LossParts(-value, {"loss": -value.detach()} | parts)
+
+        def score(batch: Batch) -> Tensor:
+            return self.bound(weigh(batch, keep_scale=False))
+
+        parameters = pair.parameters(batch)
+        if not parameters:
+            raise ValueError(
+                "the pair has no parameters to learn: expected modules, bound methods of modules, or programs that "
+                "call `pyro.module` or `pyro.param`"
+            )
+        _check_device(parameters, first_tensor(batch))
+        return Task((Phase("bound", parameters, loss),), score, layout)
+
+
+def tempered(weights: Weights, kl_weight: Tensor) -> Weights:
+    """Weights whose KL part counts `kl_weight` times, the likelihood once."""
+    assert weights.log_likelihood is not None
+    prior = weights.log_p - weights.log_likelihood
+    return replace(
+        weights,
+        log_p=weights.log_likelihood + kl_weight * prior,
+        log_q=kl_weight * weights.log_q,
+        kl={site: kl_weight * kl for site, kl in weights.kl.items()},
+        analytic_kl={site: kl_weight * kl for site, kl in weights.analytic_kl.items()},
+    )
+
+
+def _parts(weights: Weights) -> dict[str, Tensor]:
+    parts = {}
+    if weights.log_likelihood is not None:
+        parts["log_likelihood"] = weights.log_likelihood.detach().mean()
+    for site, kl in (weights.kl | weights.analytic_kl).items():
+        parts[f"kl_{site}"] = kl.detach().mean()
+    return parts
+
+
+def _check_device(parameters: Mapping[str, Tensor], x: Tensor) -> None:
+    for name, value in parameters.items():
+        if value.device != x.device:
+            raise ValueError(
+                f"`{name}` is on {value.device} and the data on {x.device}: move one with `.to(...)` before training"
+            )
