@@ -23,7 +23,14 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-__all__ = ["Checkpoint", "CheckpointError", "checkpoints", "load_checkpoint", "save_checkpoint", "write_atomically"]
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "checkpoints",
+    "load_checkpoint",
+    "save_checkpoint",
+    "write_atomically",
+]
 
 FORMAT = 1
 Kind = Literal["step", "best"]

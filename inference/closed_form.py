@@ -8,7 +8,9 @@ the site in the model was itself drawn from it in the guide: with :math:`q(z_1 \
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 import pyro
 import torch
@@ -20,7 +22,7 @@ from torch.distributions import Distribution, kl_divergence
 from inference.layout import Layout, Site, sample_sites
 from inference.pair import Pair, call, first_tensor
 from inference.seeds import seeded
-from ppmodels.contracts import Batch
+from ppmodels.contracts import Batch, Program
 
 __all__ = ["closed_form_kl", "closed_form_sites"]
 
@@ -35,22 +37,28 @@ def closed_form_kl(guide_site: Site, model_site: Site, scale: float | Tensor = 1
             f"site `{guide_site['name']}` has no closed-form KL from {_name(q)} to {_name(p)}: "
             'use the Monte Carlo form, `ELBO(kl="monte_carlo")`'
         ) from None
-    return scale_and_mask(kl, scale, guide_site["mask"])
+    counted: Tensor = scale_and_mask(kl, scale, guide_site["mask"])
+    return counted
 
 
 def closed_form_sites(pair: Pair, batch: Batch, layout: Layout) -> tuple[str, ...]:
     """The latent sites of a pair whose KL has a closed form that leaves the ELBO's mean as it is."""
-    with seeded(None, first_tensor(batch).device), pair.mode(training=False), torch.no_grad():
-        with pyro.validation_enabled(False):
-            guide_trace, model_trace = pair.traces(batch)
-            q_sites, p_sites = sample_sites(guide_trace), sample_sites(model_trace)
-            known = [name for name in layout.latents if _is_known(q_sites[name], p_sites[name])]
-            if len(layout.latents) == 1:
-                return tuple(known)
-            parents = get_dependencies(partial(call, pair.model, batch))["prior_dependencies"]
-            drawn_from = get_dependencies(partial(call, pair.guide, batch))["prior_dependencies"]
+    device = first_tensor(batch).device
+    with seeded(None, device), pair.mode(training=False), torch.no_grad(), pyro.validation_enabled(False):
+        guide_trace, model_trace = pair.traces(batch)
+        q_sites, p_sites = sample_sites(guide_trace), sample_sites(model_trace)
+        known = [name for name in layout.latents if _is_known(q_sites[name], p_sites[name])]
+        if len(layout.latents) == 1:
+            return tuple(known)
+        parents, drawn_from = (_parents(program, batch) for program in (pair.model, pair.guide))
     others = {name: [k for k in parents[name] if k != name and k in layout.latents] for name in known}
     return tuple(name for name in known if not any(name in drawn_from[k] for k in others[name]))
+
+
+def _parents(program: Program, batch: Batch) -> dict[str, Iterable[str]]:
+    """The sites each site was drawn from, itself included."""
+    found: Any = get_dependencies(partial(call, program, batch))["prior_dependencies"]
+    return dict(found)
 
 
 def _is_known(guide_site: Site, model_site: Site) -> bool:

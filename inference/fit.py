@@ -147,7 +147,12 @@ def _check_arguments(
 ) -> None:
     if (epochs is None) == (steps is None):
         raise ValueError(f"`epochs` is {epochs} and `steps` is {steps}, expected exactly one of the two")
-    for name, value in {"epochs": epochs, "steps": steps, "batch_size": batch_size, "report_every": report_every}.items():
+    for name, value in {
+        "epochs": epochs,
+        "steps": steps,
+        "batch_size": batch_size,
+        "report_every": report_every,
+    }.items():
         if value is not None and value < 1:
             raise ValueError(f"`{name}` is {value}, expected at least 1")
     if clip_norm is not None and not clip_norm > 0:

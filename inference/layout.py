@@ -7,13 +7,12 @@ that would make a per-datum bound wrong is refused here, by site name.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import pyro
 from pyro import poutine
 from pyro.poutine import Trace
-from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 
 from inference.pair import Pair, first_tensor, size_of
@@ -49,18 +48,28 @@ class Layout:
 
 def sample_sites(trace: Trace) -> dict[str, Site]:
     """The sites that carry a density: no subsampling indices, no `pyro.deterministic`."""
+    nodes: dict[str, Any] = dict(trace.nodes)  # a Message's keys are all optional: no use to a checker
     return {
         name: site
-        for name, site in trace.nodes.items()
+        for name, site in nodes.items()
         if site["type"] == "sample"
         and not poutine.util.site_is_subsample(site)
         and not site["infer"].get("_deterministic")
     }
 
 
-def frames(site: Site) -> list[CondIndepStackFrame]:
+class Plate(NamedTuple):
+    """A vectorised plate: its name, its dimension from the right, its size in this batch and in the world."""
+
+    name: str
+    dim: int
+    size: int
+    full_size: int
+
+
+def plates_of(site: Site) -> list[Plate]:
     """The vectorised plates a site stands in."""
-    return [frame for frame in site["cond_indep_stack"] if frame.vectorized]
+    return [Plate(f.name, f.dim, f.size, f.full_size or f.size) for f in site["cond_indep_stack"] if f.vectorized]
 
 
 def read_layout(pair: Pair, batch: Batch, *, joint: bool = False) -> Layout:
@@ -124,7 +133,7 @@ def _names(names: Iterable[str]) -> str:
 def _check_shape(site: Site) -> None:
     """Every dimension of a log probability must be a plate the site stands in."""
     shape = tuple(_log_prob(site).shape)
-    plates = {frame.dim: frame.size for frame in frames(site)}
+    plates = {plate.dim: plate.size for plate in plates_of(site)}
     for dim in range(-len(shape), 0):
         if shape[dim] != 1 and shape[dim] != plates.get(dim):
             wanted = tuple(plates.get(d, 1) for d in range(min(plates, default=0), 0))
@@ -150,35 +159,37 @@ def _reason(error: ValueError) -> str:
 def _find_layout(guide_sites: dict[str, Site], model_sites: dict[str, Site], n: int, *, joint: bool) -> Layout:
     sites = [*guide_sites.values(), *model_sites.values()]
     latents = tuple(name for name in guide_sites if name in model_sites)
-    common = {
-        "nesting": -min((frame.dim for site in sites for frame in frames(site)), default=0),
-        "latents": latents,
-        "enumerated": tuple(k for k, s in model_sites.items() if k not in guide_sites and not s["is_observed"]),
-        "without_rsample": tuple(k for k, s in guide_sites.items() if not getattr(s["fn"], "has_rsample", False)),
-    }
+    layout = Layout(
+        data=None,
+        data_dim=0,
+        nesting=-min((plate.dim for site in sites for plate in plates_of(site)), default=0),
+        latents=latents,
+        enumerated=tuple(k for k, s in model_sites.items() if k not in guide_sites and not s["is_observed"]),
+        without_rsample=tuple(k for k, s in guide_sites.items() if not getattr(s["fn"], "has_rsample", False)),
+    )
     if joint:
-        return Layout(data=None, data_dim=0, **common)
+        return layout
     observed = [site for site in model_sites.values() if site["is_observed"]]
-    local = [model_sites[name] for name in latents if _data_frames(model_sites[name], n)]
-    candidates = [f for f in _data_frames(observed[0], n) if all(f in frames(site) for site in [*observed, *local])]
+    local = [model_sites[name] for name in latents if _data_plates(model_sites[name], n)]
+    candidates = [f for f in _data_plates(observed[0], n) if all(f in plates_of(site) for site in [*observed, *local])]
     if not candidates:
-        plates = ", ".join(f"`{f.name}` of size {f.size}" for f in frames(observed[0])) or "no plate"
+        plates = ", ".join(f"`{f.name}` of size {f.size}" for f in plates_of(observed[0])) or "no plate"
         raise ValueError(
             f"site `{observed[0]['name']}` is observed in {plates}, expected a plate over the {n} data: "
             'wrap local sites in `pyro.plate("data", len(x))`, or ask for `joint=True`'
         )
     data = next((f for f in candidates if f.name == "data"), min(candidates, key=lambda f: f.dim))
     _check_local(sites, data)
-    return Layout(data=data.name, data_dim=data.dim, **common)
+    return replace(layout, data=data.name, data_dim=data.dim)
 
 
-def _data_frames(site: Site, n: int) -> list[CondIndepStackFrame]:
-    return [frame for frame in frames(site) if n in (frame.size, frame.full_size)]
+def _data_plates(site: Site, n: int) -> list[Plate]:
+    return [plate for plate in plates_of(site) if n in (plate.size, plate.full_size)]
 
 
-def _check_local(sites: list[Site], data: CondIndepStackFrame) -> None:
+def _check_local(sites: list[Site], data: Plate) -> None:
     for site in sites:
-        if data not in frames(site):
+        if data not in plates_of(site):
             kind = "observed" if site["is_observed"] else "latent"
             raise ValueError(
                 f"site `{site['name']}` is {kind} outside the data plate `{data.name}`, so bounds per datum are "

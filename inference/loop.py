@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
-from torch.optim import LBFGS, Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim import LBFGS
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from inference.batches import batches
 from inference.blame import blame
@@ -60,7 +60,9 @@ class Loop:
         """Make an optimiser, and a schedule if one is asked for, for every phase."""
         self.optimizers = [optimizer(list(phase.parameters.values())) for phase in self.task.phases]
         if any(isinstance(o, LBFGS) for o in self.optimizers):
-            raise ValueError("`optimizer` makes LBFGS, which evaluates a loss with fresh noise many times a step; use adam")
+            raise ValueError(
+                "`optimizer` makes LBFGS, which evaluates a loss with fresh noise many times a step; use adam"
+            )
         self.schedules = [schedule(o) for o in self.optimizers] if schedule else []
         if self.validation is None and any(isinstance(s, ReduceLROnPlateau) for s in self.schedules):
             raise ValueError("`schedule` waits for a plateau of the validation score, expected `validation` data")
@@ -147,7 +149,13 @@ class Loop:
         bar.note(**{k: v for k, v in means.items() if k.endswith("loss")})
         rate = self.optimizers[0].param_groups[0]["lr"]
         epoch = self.step / self.per_epoch
-        return {"step": self.step, "epoch": epoch, "seconds": round(self.seconds, 3), "lr": float(rate), **means}
+        return {
+            "step": self.step,
+            "epoch": epoch,
+            "seconds": round(self.seconds, 3),
+            "lr": float(rate),
+            **means,
+        }
 
     def end_epoch(self) -> dict[str, Any]:
         """Score the validation data, remember the best, move the schedules on."""
@@ -229,9 +237,7 @@ class Loop:
         if self.patience is not None and self.best is not None:
             self.pair.load(self.best, self.first)
         if self.run is not None:
-            self.run.update(
-                status="finished", stopped=self.stopped, steps=self.step, seconds=round(self.seconds, 3)
-            )
+            self.run.update(status="finished", stopped=self.stopped, steps=self.step, seconds=round(self.seconds, 3))
 
     def metrics(self) -> pd.DataFrame:
         """Every report so far, those of resumed parts included."""

@@ -7,10 +7,9 @@ wake-sleep will be two, a GAN two, an adversarial autoencoder three. `fit` steps
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
 from inference.bounds import ELBO, Bound
@@ -90,7 +89,7 @@ class Variational:
         vectorize: run particles in one outer plate; `None` decides by trying.
     """
 
-    bound: Bound = ELBO()
+    bound: Bound = field(default_factory=ELBO)
     num_particles: int = 1
     kl_warmup: int = 0
     joint: bool = False
@@ -124,7 +123,13 @@ class Variational:
 
         def weigh(batch: Batch, *, keep_scale: bool) -> Weights:
             return draw_weights(
-                pair, batch, self.num_particles, layout, analytic_kl=sites, keep_scale=keep_scale, chunk=self.num_particles
+                pair,
+                batch,
+                self.num_particles,
+                layout,
+                analytic_kl=sites,
+                keep_scale=keep_scale,
+                chunk=self.num_particles,
             )
 
         def loss(batch: Batch, step: Tensor) -> LossParts:
@@ -166,7 +171,7 @@ def _parts(weights: Weights) -> dict[str, Tensor]:
     parts = {}
     if weights.log_likelihood is not None:
         parts["log_likelihood"] = weights.log_likelihood.detach().mean()
-    for site, kl in (weights.kl | weights.analytic_kl).items():
+    for site, kl in {**weights.kl, **weights.analytic_kl}.items():
         parts[f"kl_{site}"] = kl.detach().mean()
     return parts
 

@@ -94,7 +94,7 @@ class Pair:
 
         The parameters in Pyro's store are those the pair touches on this batch; asking runs both programs once.
         """
-        named = {
+        named: dict[str, Tensor] = {
             f"{prefix}.{name}": value
             for prefix, module in self.modules().items()
             for name, value in module.named_parameters()
@@ -160,4 +160,3 @@ class Pair:
         with torch.no_grad():
             for name, value in mine.items():
                 value.copy_(state[name])
-

@@ -13,10 +13,11 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
 from torch import Tensor
 
-from inference.layout import Layout, first_line, read_layout, sample_sites
+from inference.layout import Layout, Site, first_line, read_layout, sample_sites
 from inference.pair import Pair, call, first_tensor
 from inference.seeds import seeded
 from ppmodels.contracts import Batch, Program
@@ -55,18 +56,19 @@ def draw_latents(pair: Pair, batch: Batch, num_particles: int, layout: Layout) -
         return {site: torch.cat([one[site] for one in ones]) for site in layout.latents}
     with pyro.validation_enabled(False):
         guide_trace, _ = run_particles(pair, batch, num_particles, layout)
-    draws = {}
+    sites, draws = sample_sites(guide_trace), {}
     for name in layout.latents:
-        site = guide_trace.nodes[name]
+        site = sites[name]
         value = site["value"] if num_particles > 1 else site["value"].unsqueeze(0)
         draws[name] = value.movedim(layout.data_dim - site["fn"].event_dim, 1)
     return draws
 
 
-def site_log_prob(site: dict[str, Any], scale: float | Tensor = 1.0) -> Tensor:
+def site_log_prob(site: Site, scale: float | Tensor = 1.0) -> Tensor:
     """Log probability of a site over its plates: masks honoured, the scale of the program replaced by `scale`."""
     log_prob: Tensor = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
-    return pyro.distributions.util.scale_and_mask(log_prob, scale, site["mask"])
+    counted: Tensor = scale_and_mask(log_prob, scale, site["mask"])
+    return counted
 
 
 def inspect_pair(pair: Pair, batch: Batch, *, joint: bool = False, vectorize: bool | None = None) -> Layout:
@@ -114,7 +116,7 @@ def _alone(pair: Pair, batch: Batch, together: tuple[Trace, Trace], k: int, layo
         chosen = trace.copy()
         for name, site in sample_sites(trace).items():
             value = _particle(site["value"], k, layout.nesting + site["fn"].event_dim)
-            chosen.nodes[name] = {**site, "value": value}
+            chosen.nodes[name] = {**site, "value": value}  # type: ignore[typeddict-item]  # a Message is a dict
         return poutine.trace(poutine.replay(lambda: call(program, batch), trace=chosen)).get_trace()
 
     return one(pair.guide, together[0]), one(pair.model, together[1])
@@ -134,8 +136,8 @@ def _differences(
     for program, both, single in zip(("guide", "model"), together, alone, strict=True):
         for name, site in sample_sites(both).items():
             ours = _particle(site_log_prob(site), k, layout.nesting)
-            theirs = site_log_prob(single.nodes[name])
+            ours, theirs = torch.broadcast_tensors(ours, site_log_prob(sample_sites(single)[name]))
             slack = 100 * torch.finfo(ours.dtype).eps ** 0.75
-            if not torch.allclose(*torch.broadcast_tensors(ours, theirs), rtol=slack, atol=slack, equal_nan=True):
+            if not torch.allclose(ours, theirs, rtol=slack, atol=slack, equal_nan=True):
                 found.append((name, program))
     return found

@@ -46,9 +46,7 @@ class Run:
             raise RunError(f"`{self.folder}` is no run: expected a folder with a manifest.json, as `fit` writes it")
 
     @classmethod
-    def create(
-        cls, folder: str | Path, *, manifest: Mapping[str, Any], recipe: Mapping[str, Any] | None = None
-    ) -> Run:
+    def create(cls, folder: str | Path, *, manifest: Mapping[str, Any], recipe: Mapping[str, Any] | None = None) -> Run:
         """Make a run folder; a folder that holds a run already is refused."""
         folder = Path(folder)
         if (folder / "manifest.json").exists():

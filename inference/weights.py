@@ -20,7 +20,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from inference.closed_form import closed_form_kl
-from inference.layout import Layout, Site, sample_sites
+from inference.layout import Layout, Site, plates_of, sample_sites
 from inference.pair import Pair, first_tensor
 from inference.particles import inspect_pair, run_particles, site_log_prob
 from ppmodels.contracts import Batch, Program
@@ -172,7 +172,13 @@ def draw_weights(
 
 
 def _weigh(
-    guide_trace: Trace, model_trace: Trace, K: int, layout: Layout, analytic: frozenset[str], *, keep_scale: bool
+    guide_trace: Trace,
+    model_trace: Trace,
+    K: int,
+    layout: Layout,
+    analytic: frozenset[str],
+    *,
+    keep_scale: bool,
 ) -> Weights:
     q_sites, p_sites = sample_sites(guide_trace), sample_sites(model_trace)
     n, size = _data_plate(p_sites, layout)
@@ -212,9 +218,9 @@ def _total(terms: Iterable[Tensor]) -> Tensor:
 def _data_plate(sites: dict[str, Site], layout: Layout) -> tuple[int, int]:
     """The data plate's size in this batch, and in the world: `(n, N)`; `(1, 1)` for a joint weight."""
     for site in sites.values():
-        for frame in site["cond_indep_stack"]:
-            if frame.name == layout.data:
-                return frame.size, frame.full_size or frame.size
+        for plate in plates_of(site):
+            if plate.name == layout.data:
+                return plate.size, plate.full_size
     return 1, 1
 
 
@@ -240,22 +246,24 @@ def _has_enumerated_dims(site: Site, layout: Layout) -> bool:
 
 def _sum_out(trace: Trace, names: list[str], scale: Mapping[str, Any], layout: Layout) -> Tensor:
     """Log of the sum, over enumerated sites, of the product of the factors named: `(K, n)` less axes of size one."""
+    sites = sample_sites(trace)
     for name in names:
         if isinstance(scale[name], Tensor) or not math.isclose(scale[name], 1.0):
             raise ValueError(
                 f"site `{name}` is scaled and depends on a site that is summed out: a scaled factor has no exact sum; "
                 "take the scale off, or sample the discrete site in the guide"
             )
-        trace.nodes[name]["unscaled_log_prob"] = trace.nodes[name]["log_prob"] = site_log_prob(trace.nodes[name])
+        sites[name]["unscaled_log_prob"] = sites[name]["log_prob"] = site_log_prob(sites[name])
     trace.pack_tensors()
     factors: dict[str, Tensor] = {}
     for name in names:  # adding factors of the same shape first keeps the sum from underflowing
-        factor = trace.nodes[name]["packed"]["log_prob"]
+        factor: Any = sites[name]["packed"]["log_prob"]
         dims = factor._pyro_dims
         factors[dims] = factors[dims] + factor if dims in factors else factor
-    symbols = trace.plate_to_symbol
+    symbols: dict[str | None, str] = {**trace.plate_to_symbol}
     rows = [symbols[plate] for plate in ("particles", layout.data) if plate in symbols]
     output = "".join(s for s in rows if any(s in dims for dims in factors))  # packing drops axes of size one
+    total: Tensor
     (total,) = einsum(
         ",".join(factors) + "->" + output,
         *factors.values(),

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import torch
-from arviz_stats.base import array_stats
+from arviz_stats.base.array import array_stats
 from torch import Tensor
 
 __all__ = ["effective_sample_size", "khat_threshold", "pareto_khat"]
