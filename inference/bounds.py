@@ -194,7 +194,7 @@ def estimate(bound: Bound, weights: Weights, num_particles: int | None = None) -
     >>> estimate(IWAE(), weights, num_particles=5).value.shape
     torch.Size([3])
     """
-    K = num_particles or weights.num_particles
+    K = weights.num_particles if num_particles is None else num_particles
     if not 1 <= K <= weights.num_particles:
         raise ValueError(f"`num_particles` is {K}, expected 1 to {weights.num_particles}, the draws in `weights`")
     groups = weights.num_particles // K
@@ -220,7 +220,7 @@ def _jackknife(bound: Bound, weights: Weights, sections: int = 20) -> Tensor:
     return values.std(0, correction=0) * math.sqrt(len(parts) - 1)
 
 
-_BOUNDS: dict[str, Callable[..., Bound]] = {"elbo": ELBO, "iwae": IWAE, "renyi": Renyi, "vrmax": VRMax}
+_BOUNDS: dict[str, Callable[[], Bound]] = {"elbo": ELBO, "iwae": IWAE, "vrmax": VRMax}
 
 
 def parse_bound(text: str) -> tuple[Bound, int | None]:
@@ -229,15 +229,15 @@ def parse_bound(text: str) -> tuple[Bound, int | None]:
     >>> parse_bound("renyi:0.5:50")
     (Renyi(alpha=0.5), 50)
     """
-    name, *rest = text.strip().lower().replace("-", "").split(":")
+    name, *rest = text.strip().lower().split(":")
+    name = name.replace("-", "")
     try:
-        arguments = [float(rest.pop(0))] if name == "renyi" else []
-        K = int(rest.pop(0)) if rest else None
-        bound = _BOUNDS[name](*arguments)
+        bound = Renyi(float(rest.pop(0))) if name == "renyi" else _BOUNDS[name]()
+        K = int(rest.pop(0)) if rest and name != "elbo" else None
+        if rest or (K is not None and K < 1):
+            raise ValueError
     except (KeyError, ValueError, IndexError):
-        rest = [text]
-    if rest or (K is not None and K < 1):
         raise ValueError(
             f"`bounds` has {text!r}, expected `elbo`, `iwae:K`, `renyi:ALPHA`, `renyi:ALPHA:K` or `vrmax:K` with K >= 1"
-        )
+        ) from None
     return bound, 1 if name == "elbo" else K

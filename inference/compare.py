@@ -180,6 +180,8 @@ def compare_bounds(
     True
     """
     specs = [_read(spec) for spec in bounds]
+    if not specs:
+        raise ValueError("`bounds` is empty, expected at least one row")
     K = max([num_particles or 1, *(k or 1 for _, k in specs)])
     rows = [_Row(bound, k or K) for bound, k in specs]
     _check_labels([row.label for row in rows])
@@ -216,6 +218,8 @@ def _read(spec: BoundSpec) -> tuple[Bound, int | None]:
             f"`bounds` has a {type(bound).__name__}, expected a string, a bound, or a bound and its K: a bound is a "
             "callable with `name` and `direction`"
         )
+    if K is not None and K < 1:
+        raise ValueError(f"`bounds` has {bound.name} whose K is {K}, expected at least 1")
     return bound, K
 
 

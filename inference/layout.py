@@ -102,6 +102,8 @@ def first_line(error: Exception) -> str:
 
 
 def _check_sites(guide_sites: dict[str, Site], model_sites: dict[str, Site]) -> None:
+    if not any(site["is_observed"] for site in model_sites.values()):
+        raise ValueError("`model` observes nothing: expected a site with `obs=x`; is the batch passed on to it?")
     guided = {name for name, site in guide_sites.items() if not site["infer"].get("is_auxiliary")}
     latent = {name for name, site in model_sites.items() if not site["is_observed"]}
     for name in sorted(latent - guided):
@@ -122,8 +124,6 @@ def _check_sites(guide_sites: dict[str, Site], model_sites: dict[str, Site]) -> 
                 f"site `{name}` is enumerated in the guide: weights sum out sites of the model only; drop it from "
                 'the guide and mark it infer={"enumerate": "parallel"} in the model, or sample it'
             )
-    if not any(site["is_observed"] for site in model_sites.values()):
-        raise ValueError("`model` observes nothing: expected a site with `obs=x`; is the batch passed on to it?")
 
 
 def _names(names: Iterable[str]) -> str:

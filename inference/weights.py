@@ -260,7 +260,7 @@ def _sum_out(trace: Trace, names: list[str], scale: Mapping[str, Any], layout: L
         factor: Any = sites[name]["packed"]["log_prob"]
         dims = factor._pyro_dims
         factors[dims] = factors[dims] + factor if dims in factors else factor
-    symbols: dict[str | None, str] = {**trace.plate_to_symbol}
+    symbols: Any = trace.plate_to_symbol
     rows = [symbols[plate] for plate in ("particles", layout.data) if plate in symbols]
     output = "".join(s for s in rows if any(s in dims for dims in factors))  # packing drops axes of size one
     total: Tensor

@@ -33,7 +33,7 @@ def pareto_khat(log_w: Tensor) -> Tensor:
     finite = np.isfinite(values).all(axis=0)
     rounding = 64 * torch.finfo(log_w.dtype).eps * np.abs(values).max(axis=0).clip(min=1.0)
     with np.errstate(invalid="ignore"):
-        constant = finite & (np.ptp(values, axis=0) <= rounding)  # no tail to fit
+        constant = finite & (len(values) > 1) & (np.ptp(values, axis=0) <= rounding)  # no tail to fit
     khat[constant] = -np.inf
     fitted = finite & ~constant
     if values.shape[0] >= 25 and fitted.any():

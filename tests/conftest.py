@@ -1,0 +1,27 @@
+"""What every test runs under: its own seed, one thread, and an empty parameter store, all put back after it."""
+
+from collections.abc import Iterator
+
+import pyro
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _clean() -> Iterator[None]:
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        pyro.clear_param_store()
+        yield
+        pyro.clear_param_store()
+    torch.set_num_threads(threads)
+    torch.set_default_dtype(dtype)
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    """Float64 by default, for tests that compare numbers."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
