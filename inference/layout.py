@@ -157,7 +157,7 @@ def _reason(error: ValueError) -> str:
 
 
 def _find_layout(guide_sites: dict[str, Site], model_sites: dict[str, Site], n: int, *, joint: bool) -> Layout:
-    sites = [*guide_sites.values(), *model_sites.values()]
+    sites = [*model_sites.values(), *guide_sites.values()]
     latents = tuple(name for name in guide_sites if name in model_sites)
     layout = Layout(
         data=None,
