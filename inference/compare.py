@@ -105,6 +105,13 @@ class Ladder:
         found = [(f"{b.label} - {a.label}", *paired_difference(b.value, a.value)) for b, a in pairs]
         return pd.DataFrame(found, columns=["difference", "value", "se"])
 
+    def row(self, label: str) -> Row:
+        """The row of a name, such as `IWAE-50`."""
+        for row in self.rows:
+            if row.label == label:
+                return row
+        raise KeyError(f"`label` is {label!r}, expected one of {', '.join(row.label for row in self.rows)}")
+
     def check(self) -> Ladder:
         """Raise where a lower bound exceeds an upper one by more than 4 standard errors; else return the ladder."""
         for low in self._rows("lower"):

@@ -19,25 +19,20 @@ References:
 from __future__ import annotations
 
 import difflib
-import gzip
 import hashlib
-import io
 import math
-import os
-import struct
 import warnings
-import zlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import product
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
+
+from ppmodels.sources import SOURCES, CorruptFileError, Folder, read_idx
 
 __all__ = [
     "CorruptFileError",
@@ -56,17 +51,10 @@ __all__ = [
 ]
 
 Protocol: TypeAlias = Literal["dynamic", "static", "threshold", "grey", "binary", "real"]
-Folder: TypeAlias = str | Path | None
-Images: TypeAlias = tuple[NDArray[Any], NDArray[Any]]  # (n, height, width) and labels (n,)
-T = TypeVar("T")
 
 
 class LikelihoodWarning(UserWarning):
     """What will be computed is not the likelihood it may be taken for."""
-
-
-class CorruptFileError(OSError):
-    """A data file is truncated, altered, or not what its name says."""
 
 
 def binarise(grey: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
@@ -108,7 +96,7 @@ class Dataset:
         shape: of one datum, such as (28, 28).
         split: "train", "test" or "all", as published; "valid" once held out.
         labels: (n,), int64, or `None`.
-        seed: of the draw, if static.
+        seed: of the draw, of a static set or of a toy.
 
     Example:
         >>> test = digits(split="test")
@@ -175,9 +163,7 @@ class Dataset:
     def hold_out(self, n: int, *, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Return the rest, and `n` data drawn at random under `seed`, whose split is "valid"."""
         if not 0 < n < len(self):
-            raise ValueError(
-                f"`n` must be between 1 and {len(self) - 1} to leave data on both sides, got {n}"
-            )
+            raise ValueError(f"`n` must be between 1 and {len(self) - 1} to leave data on both sides, got {n}")
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         return self.subset(order[n:]), replace(self.subset(order[:n]), split="valid")
 
@@ -209,7 +195,7 @@ def from_array(
     labels: Tensor | ArrayLike | None = None,
     shape: tuple[int, ...] | None = None,
     split: str = "all",
-    seed: int = 0,
+    seed: int | None = None,
 ) -> Dataset:
     """Make a dataset of a NumPy array, a torch tensor or a pandas frame, and check it.
 
@@ -219,7 +205,7 @@ def from_array(
         protocol: how the model sees them; every number depends on it, so it has no default.
         labels: (n,) integers.
         shape: of one datum; that of `x` without its first axis if `None`.
-        seed: of the draw, if `protocol` is "static".
+        seed: of the draw, if `protocol` is "static" (0 if `None`); else of the draw that `x` is, for the record.
 
     Raises:
         TypeError: `x` is not made of real numbers, or is "real" and not made of floats.
@@ -236,9 +222,7 @@ def from_array(
         advice = "use x.reshape(-1, 1)" if floats else "these look like labels, which go into `labels`"
         raise ValueError(f"`x` must have the shape (n, x_dim), got {tuple(values.shape)}: {advice}")
     if values.numel() == 0:
-        raise ValueError(
-            f"`x` must hold data, got the shape {tuple(values.shape)}: check how it was selected"
-        )
+        raise ValueError(f"`x` must hold data, got the shape {tuple(values.shape)}: check how it was selected")
     shape = tuple(values.shape[1:] if shape is None else shape)
     values = values.flatten(1)  # (n, x_dim)
     if math.prod(shape) != values.shape[1]:
@@ -247,20 +231,19 @@ def from_array(
         row = finite.logical_not().nonzero()[0].item()
         raise ValueError(f"`x` must be finite, got NaN or inf, first in row {row}: drop or impute such rows")
     if protocol == "real" and not floats:
-        raise TypeError(
-            f"`x` must be floats under 'real', got {values.dtype}: convert it, or name another protocol"
-        )
+        raise TypeError(f"`x` must be floats under 'real', got {values.dtype}: convert it, or name another protocol")
     if protocol == "grey":
         advice = "a Bernoulli log-probability of grey levels is no likelihood and compares with none"
         warnings.warn(f"`{name}` is grey: {advice}; prefer 'dynamic'", LikelihoodWarning, stacklevel=2)
+    seed = 0 if protocol == "static" and seed is None else seed
     return Dataset(
         name=name,
-        values=values if protocol == "real" else _under(protocol, _grey_levels(values, protocol), seed),
+        values=values if protocol == "real" else _under(protocol, _grey_levels(values, protocol), seed or 0),
         protocol=protocol,
         shape=shape,
         split=split,
         labels=None if labels is None else _labels(labels, len(values)).to(values.device),
-        seed=seed if protocol == "static" else None,
+        seed=seed,
     )
 
 
@@ -322,9 +305,7 @@ def digits(protocol: Protocol = "dynamic", *, split: str = "train", seed: int = 
     return load("digits", protocol, split=split, seed=seed)
 
 
-def mnist(
-    protocol: Protocol = "dynamic", *, split: str = "train", seed: int = 0, folder: Folder = None
-) -> Dataset:
+def mnist(protocol: Protocol = "dynamic", *, split: str = "train", seed: int = 0, folder: Folder = None) -> Dataset:
     """Load MNIST, 28 x 28: 60,000 images to train, 10,000 to test; `load` says where files are looked for.
 
     Reference: Gradient-based learning applied to document recognition, LeCun, Bottou, Bengio & Haffner, 1998.
@@ -332,9 +313,7 @@ def mnist(
     return load("mnist", protocol, split=split, seed=seed, folder=folder)
 
 
-def omniglot(
-    protocol: Protocol = "dynamic", *, split: str = "train", seed: int = 0, folder: Folder = None
-) -> Dataset:
+def omniglot(protocol: Protocol = "dynamic", *, split: str = "train", seed: int = 0, folder: Folder = None) -> Dataset:
     """Load OMNIGLOT as Burda et al. did, 28 x 28: 24,345 images to train, 8,070 to test; 50 alphabets.
 
     The authors publish no hash of the file: shapes are checked, and `Dataset.describe` says what was read.
@@ -378,133 +357,15 @@ def load(
         >>> load("digits", "threshold", split="test")
         Dataset(digits, test, threshold, 297 x 64, cpu)
     """
-    _one_of("name", name, _SOURCES)
+    _one_of("name", name, SOURCES)
+    _one_of("protocol", protocol, ("dynamic", "static", "threshold", "grey"))
     _one_of("split", split, ("train", "test", "all"))
     if folder is not None and not Path(folder).expanduser().is_dir():
         raise FileNotFoundError(f"`folder` must be an existing folder, got {folder}")
     parts = ("train", "test") if split == "all" else (split,)
-    images, labels = map(np.concatenate, zip(*(_SOURCES[name](part, folder) for part in parts), strict=True))
-    return from_array(images, protocol=protocol, name=name, labels=labels, split=split, seed=seed).to(device)
-
-
-def read_idx(path: str | Path) -> NDArray[np.uint8]:
-    """Read an IDX file of bytes, the format of MNIST and its imitations, plain or gzipped.
-
-    Raises:
-        CorruptFileError: it is truncated, or is no such file.
-    """
-    return _read(Path(path), _idx)
-
-
-# -- files ---------------------------------------------------------------------------------------------------
-
-_MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
-_MNIST_SHA256 = {  # of the decompressed content
-    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-}
-_OMNIGLOT_URL = "https://github.com/yburda/iwae/raw/master/datasets/OMNIGLOT/"
-_OMNIGLOT_SIZE = {"train": 24_345, "test": 8_070}
-
-
-def _digits(split: str, _: Folder) -> Images:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    order = torch.randperm(1_797, generator=torch.Generator().manual_seed(0)).numpy()
-    index = order[:1_500] if split == "train" else order[1_500:]
-    return bunch.images[index] / 16, bunch.target[index]
-
-
-def _mnist(split: str, folder: Folder) -> Images:
-    def fetch(name: str) -> NDArray[np.uint8]:
-        return _fetch(f"{name}.gz", _MNIST_URL, folder, partial(_idx, sha256=_MNIST_SHA256[name]))
-
-    part = "train" if split == "train" else "t10k"
-    return fetch(f"{part}-images-idx3-ubyte"), fetch(f"{part}-labels-idx1-ubyte")
-
-
-def _omniglot(split: str, folder: Folder) -> Images:
-    return _fetch("chardata.mat", _OMNIGLOT_URL, folder, _chardata)[split]
-
-
-_SOURCES: Mapping[str, Callable[[str, Folder], Images]] = {
-    "digits": _digits,
-    "mnist": _mnist,
-    "omniglot": _omniglot,
-}
-
-
-def _fetch(file: str, base_url: str, folder: Folder, parse: Callable[[bytes], T]) -> T:
-    """Parse the first copy of `file` in the folders; else download one, and keep it only if it parses."""
-    import pooch
-
-    cache = Path(pooch.os_cache("ppmodels"))
-    folders = [Path(f).expanduser() for f in (folder, os.environ.get("PPMODELS_DATA"), cache) if f]
-    layouts = ("", "raw", "MNIST", "MNIST/raw")
-    for place, layout, name in product(folders, layouts, (file, file.removesuffix(".gz"))):
-        if (path := place / layout / name).is_file():
-            return _read(path, parse, advice="delete it, and it is downloaded again")
-
-    def download(
-        url: str, output: str, _: Any
-    ) -> None:  # to a temporary name, which pooch changes at the end
-        pooch.HTTPDownloader()(url, output, None)
-        _read(Path(output), parse, name=url, advice="try again later, or take the file from elsewhere")
-
-    try:
-        pup = pooch.create(cache, base_url, registry={file: None})
-        return _read(Path(pup.fetch(file, downloader=download)), parse)
-    except CorruptFileError:
-        raise
-    except OSError as problem:
-        places = ", ".join(map(str, folders))
-        raise FileNotFoundError(
-            f"`{file}` is not in {places}, and {base_url}{file} cannot be had ({type(problem).__name__}): "
-            "put the file into one of these folders, or name its folder in $PPMODELS_DATA"
-        ) from None
-
-
-def _read(path: Path, parse: Callable[[bytes], T], *, name: str = "", advice: str = "fetch it again") -> T:
-    raw = path.read_bytes()
-    try:
-        return parse(gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw)
-    except (ValueError, struct.error, EOFError, gzip.BadGzipFile, zlib.error) as problem:
-        raise CorruptFileError(f"`{name or path}` is corrupt: {problem}; {advice}") from None
-
-
-def _idx(raw: bytes, *, sha256: str | None = None) -> NDArray[np.uint8]:
-    """Parse IDX: zero, the type 8 for bytes, the number of sizes; the sizes, big-endian; the bytes."""
-    if sha256 is not None and (got := hashlib.sha256(raw).hexdigest()) != sha256:
-        raise ValueError(f"expected sha256 {sha256}, got {got}")
-    zero, kind, ndim = struct.unpack_from(">HBB", raw)
-    if (zero, kind) != (0, 8):
-        raise ValueError(f"expected an IDX file of bytes, which begins with 00 00 08, got {raw[:3].hex(' ')}")
-    sizes = struct.unpack_from(f">{ndim}I", raw, 4)
-    content = raw[4 + 4 * ndim :]
-    if len(content) != math.prod(sizes):
-        raise ValueError(f"expected {math.prod(sizes)} bytes for the sizes {sizes}, got {len(content)}")
-    return np.frombuffer(content, np.uint8).reshape(sizes)
-
-
-def _chardata(raw: bytes) -> dict[str, Images]:
-    """Parse `chardata.mat`: a column is an image, column by column, and `target` its alphabet, one-hot."""
-    from scipy.io import loadmat
-
-    try:
-        mat = loadmat(io.BytesIO(raw))
-    except Exception as problem:  # SciPy has no one type for a bad file
-        raise ValueError(f"expected a MATLAB file ({problem})") from None
-    images = {}
-    for (split, n), prefix in zip(_OMNIGLOT_SIZE.items(), ("", "test"), strict=True):
-        columns, target = (np.asarray(mat.get(f"{prefix}{key}")) for key in ("data", "target"))
-        if columns.shape != (784, n) or target.shape[1:] != (n,):
-            got = f"{columns.shape} and {target.shape}"
-            raise ValueError(f"expected `{prefix}data` (784, {n}) and `{prefix}target` (50, {n}), got {got}")
-        images[split] = columns.T.reshape(n, 28, 28).transpose(0, 2, 1), target.argmax(0)
-    return images
+    images, labels = map(np.concatenate, zip(*(SOURCES[name](part, folder) for part in parts), strict=True))
+    drawn = seed if protocol == "static" else None
+    return from_array(images, protocol=protocol, name=name, labels=labels, split=split, seed=drawn).to(device)
 
 
 # -- checks --------------------------------------------------------------------------------------------------
@@ -538,14 +399,13 @@ def _labels(labels: Tensor | ArrayLike, n: int) -> Tensor:
 def _grey_levels(x: Tensor, protocol: Protocol) -> Tensor:
     """Bring images to 0 to 255: integers are levels already; floats and "binary" data are fractions."""
     fractions = x.is_floating_point() or x.dtype is torch.bool or protocol == "binary"
+    x = x if x.is_floating_point() or x.dtype is torch.uint8 else x.long()
     top, low, high = 1 if fractions else 255, x.min().item(), x.max().item()
     if low < 0 or high > top:
         advice = "rescale it, or use 'real'"
         raise ValueError(f"`x` must lie in 0 to {top} under {protocol!r}, got {low:g} to {high:g}: {advice}")
     if protocol == "binary" and not ((x == 0) | (x == 1)).all():
-        raise ValueError(
-            "`x` must be 0 and 1 under 'binary', got values between: use 'dynamic' or 'threshold'"
-        )
+        raise ValueError("`x` must be 0 and 1 under 'binary', got values between: use 'dynamic' or 'threshold'")
     if not fractions and high == 1:
         raise ValueError(f"`x` must be levels 0 to 255 under {protocol!r}, got 0 and 1 only: use 'binary'")
     return (255 * x.double() - 0.5).ceil().to(torch.uint8) if fractions else x.to(torch.uint8)

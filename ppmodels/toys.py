@@ -64,9 +64,8 @@ class LinearGaussian:
         generator = _generator(n, seed)
         z = torch.randn(n, self.W.shape[1], generator=generator, dtype=self.W.dtype)  # (n, z_dim)
         noise = torch.randn(n, len(self.b), generator=generator, dtype=self.W.dtype)  # (n, x_dim)
-        return from_array(
-            z @ self.W.mT + self.b + self.scale * noise, protocol="real", name="linear-gaussian"
-        )
+        x = z @ self.W.mT + self.b + self.scale * noise
+        return from_array(x, protocol="real", name="linear-gaussian", seed=seed)
 
     def marginal(self) -> Distribution:
         r"""Return :math:`p(x) = N(b, W W^\top + \sigma^2 I)`, event (x_dim,)."""
@@ -97,7 +96,7 @@ def linear_gaussian(
 
 @dataclass(frozen=True, eq=False)
 class NormalMixture:
-    r"""Equal parts of K normals, :math:`p(x) = \frac1K \sum_k N(x; \mu_k, \sigma^2 I)`; see `ring` and `grid`.
+    r"""Equal parts of K normals, :math:`p(x) = \frac1K \sum_k N(x; \mu_k, \sigma^2 I)`; see `ring`, `grid`.
 
     Args:
         loc: (K, x_dim), the modes.
@@ -121,7 +120,7 @@ class NormalMixture:
         generator = _generator(n, seed)
         k = torch.randint(len(self.loc), (n,), generator=generator)
         noise = torch.randn(n, self.loc.shape[1], generator=generator, dtype=self.loc.dtype)
-        return from_array(self.loc[k] + self.scale * noise, protocol="real", name=self.name, labels=k)
+        return from_array(self.loc[k] + self.scale * noise, protocol="real", name=self.name, labels=k, seed=seed)
 
     def marginal(self) -> Distribution:
         """Return p(x), event (x_dim,)."""
@@ -147,14 +146,16 @@ def grid(side: int = 5, *, spacing: float = 1.0, scale: float = 0.05) -> NormalM
 
 @dataclass(frozen=True)
 class Bars:
-    r"""Images of standing or of lying bars, never both: two levels of causes, and a known distribution.
+    r"""Images of vertical or of horizontal bars, never both: two levels of causes, and a known distribution.
 
-    .. math:: v \sim B(\pi), \quad b_j \sim B(\rho), \quad x_{ij} = v\, b_j + (1 - v)\, b_i
+    .. math::
+        v \sim \mathrm{Bernoulli}(\pi), \quad b_j \sim \mathrm{Bernoulli}(\rho), \quad
+        x_{ij} = b_j \text{ if } v \text{ else } b_i
 
     Args:
         side: of the square, in pixels.
         p_bar: the probability :math:`\rho` of each bar.
-        p_vertical: the probability :math:`\pi` that the bars stand.
+        p_vertical: the probability :math:`\pi` that they are vertical.
 
     Reference: The wake-sleep algorithm for unsupervised neural networks, Hinton, Dayan, Frey & Neal, 1995.
 
@@ -171,37 +172,39 @@ class Bars:
     p_vertical: float = 2 / 3
 
     def sample(self, n: int, *, seed: int = 0) -> Dataset:
-        """Draw `n` images; the label is 1 where the bars stand."""
+        """Draw `n` images; the label is 1 where the bars are vertical."""
         generator = _generator(n, seed)
         vertical = torch.rand(n, generator=generator) < self.p_vertical
-        bars = torch.rand(n, self.side, generator=generator) < self.p_bar
-        x = self._draw(bars).where(vertical[:, None, None], self._draw(bars).mT)  # (n, side, side)
-        return from_array(x, protocol="binary", name="bars", labels=vertical.long())
+        columns = self._columns(torch.rand(n, self.side, generator=generator) < self.p_bar)
+        x = columns.where(vertical[:, None, None], columns.mT)  # (n, side, side)
+        return from_array(x, protocol="binary", name="bars", labels=vertical.long(), seed=seed)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x), (n, side ** 2) to (n,), in nats; -inf for what is no image of bars."""
         x = x.reshape(*x.shape[:-1], self.side, self.side)
-        standing = self._log_prob(x[..., 0, :], x) + math.log(self.p_vertical)
-        lying = self._log_prob(x[..., 0], x.mT) + math.log1p(-self.p_vertical)
-        return torch.logaddexp(standing, lying)
+        vertical = math.log(self.p_vertical) + self._log_prob_columns(x)
+        horizontal = math.log1p(-self.p_vertical) + self._log_prob_columns(x.mT)
+        return torch.logaddexp(vertical, horizontal)
 
     def patterns(self) -> Tensor:
         """Return every possible image once, (2 ** (side + 1) - 2, side ** 2)."""
-        bars = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * self.side)  # (2 ** side, side)
-        standing = self._draw(bars)
-        return torch.cat([standing, standing.mT[1:-1]]).flatten(1)  # none and all lie as they stand
+        columns = self._columns(torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * self.side))
+        return torch.cat([columns, columns.mT[1:-1]]).flatten(
+            1
+        )  # the blank and the full image are their own transposes
 
     def entropy(self) -> float:
         """Return the entropy in nats, the floor of the negative log-likelihood."""
         return float(torch.special.entr(self.log_prob(self.patterns().double()).exp()).sum())
 
-    def _draw(self, bars: Tensor) -> Tensor:
-        return bars[..., None, :].expand(*bars.shape[:-1], self.side, self.side)
+    def _columns(self, bars: Tensor) -> Tensor:
+        return bars[..., None, :].repeat_interleave(self.side, -2)  # (n, side, side)
 
-    def _log_prob(self, bars: Tensor, x: Tensor) -> Tensor:
-        possible = ((x == self._draw(bars)) & ((x == 0) | (x == 1))).flatten(-2).all(-1)
+    def _log_prob_columns(self, x: Tensor) -> Tensor:
+        bars = x[..., 0, :]  # (n, side)
         log_p = (bars * math.log(self.p_bar) + (1 - bars) * math.log1p(-self.p_bar)).sum(-1)
-        return log_p.where(possible, -math.inf)
+        possible = (x == self._columns(bars)) & ((x == 0) | (x == 1))
+        return log_p.where(possible.flatten(-2).all(-1), -math.inf)
 
 
 def pinwheel(
@@ -209,7 +212,7 @@ def pinwheel(
 ) -> Dataset:
     r"""Draw points on curved arms, the label the arm: long clusters no mixture of normals fits.
 
-    .. math:: x = R(2 \pi k / K + \rho\, e^r)\, (r, t), \quad r \sim N(1, \sigma_0^2),\ t \sim N(0, \sigma_1^2)
+    .. math:: x = R(2 \pi k / K + \rho\, e^r)\, (r, t), \quad r \sim N(1, \sigma_0^2), t \sim N(0, \sigma_1^2)
 
     Args:
         n: how many points.
@@ -231,7 +234,7 @@ def pinwheel(
     t = scale[1] * torch.randn(n, generator=generator)
     angle = 2 * math.pi * k / arms + rate * r.exp()
     x = torch.stack([r * angle.cos() - t * angle.sin(), r * angle.sin() + t * angle.cos()], -1)  # (n, 2)
-    return from_array(x, protocol="real", name="pinwheel", labels=k)
+    return from_array(x, protocol="real", name="pinwheel", labels=k, seed=seed)
 
 
 def swiss_roll(n: int, *, scale: float = 0.05, seed: int = 0) -> Dataset:
@@ -249,9 +252,8 @@ def swiss_roll(n: int, *, scale: float = 0.05, seed: int = 0) -> Dataset:
     generator = _generator(n, seed)
     t = 1.5 * math.pi * (1 + 2 * torch.rand(n, generator=generator))
     spiral = torch.stack([t.cos(), t.sin()], -1) * t[:, None] / (3 * math.pi)  # (n, 2)
-    return from_array(
-        spiral + scale * torch.randn(n, 2, generator=generator), protocol="real", name="swiss-roll"
-    )
+    x = spiral + scale * torch.randn(n, 2, generator=generator)
+    return from_array(x, protocol="real", name="swiss-roll", seed=seed)
 
 
 def _generator(n: int, seed: int) -> torch.Generator:
