@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import torch
-from arviz_stats.base.array import array_stats
 from torch import Tensor
 
 __all__ = ["effective_sample_size", "khat_threshold", "pareto_khat"]
@@ -28,6 +27,8 @@ def pareto_khat(log_w: Tensor) -> Tensor:
     >>> bool(pareto_khat(wide.log_prob(z) - narrow.log_prob(z)) > 0.7)
     True
     """
+    from arviz_stats.base.array import array_stats  # two seconds to import: only those who ask pay
+
     values = log_w.detach().to(torch.float64).cpu().numpy()  # (K, n)
     khat = np.full(values.shape[1], np.nan)
     finite = np.isfinite(values).all(axis=0)
