@@ -29,6 +29,8 @@ class TensorData:
     name: str = "tensor"
 
     def __post_init__(self) -> None:
+        if not self._named():
+            raise ValueError(f"`data` is an empty {type(self.rows).__name__}, expected at least one tensor")
         for label, tensor in self._named().items():
             _check(label, tensor, len(first_tensor(self.rows)))
 

@@ -53,7 +53,7 @@ class Loop:
     best_score: float | None = None
     waited: int = 0
     stopped: str = "finished"
-    best: dict[str, Tensor] | None = None
+    best: dict[str, Tensor] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def set_up(self, optimizer: OptimizerFactory, schedule: ScheduleFactory | None) -> None:
@@ -190,9 +190,10 @@ class Loop:
         """Set aside the parameters of the best score, where patience will ask for them."""
         if self.patience is None:
             return
-        self.best = {k: v.detach().clone() for k, v in self.pair.state(self.first).items()}
         if self.run is not None:
             save_checkpoint(self.run.folder / "checkpoint", self.checkpoint(), kind="best", keep=1)
+        else:
+            self.best = {k: v.detach().clone() for k, v in self.pair.state(self.first).items()}
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Keep a report, and have it in the run folder."""
@@ -234,8 +235,8 @@ class Loop:
 
     def finish(self) -> None:
         """Go back to the best parameters if patience was asked for, and say so in the manifest."""
-        if self.patience is not None and self.best is not None:
-            self.pair.load(self.best, self.first)
+        if self.patience is not None and self.best_score is not None:
+            self.pair.load(self.best if self.run is None else self.run.result().parameters, self.first)
         if self.run is not None:
             self.run.update(status="finished", stopped=self.stopped, steps=self.step, seconds=round(self.seconds, 3))
 

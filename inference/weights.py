@@ -182,16 +182,18 @@ def _weigh(
 ) -> Weights:
     q_sites, p_sites = sample_sites(guide_trace), sample_sites(model_trace)
     n, size = _data_plate(p_sites, layout)
-    scale = {k: site["scale"] * n / size if keep_scale else 1.0 for k, site in (q_sites | p_sites).items()}
+
+    def scale(site: Site) -> Any:
+        return site["scale"] * n / size if keep_scale else 1.0
 
     def terms(sites: dict[str, Site]) -> dict[str, Tensor]:
         kept = {k: site for k, site in sites.items() if not _has_enumerated_dims(site, layout)}
-        return {k: _per_datum(site_log_prob(site, scale[k]), K, n, layout) for k, site in kept.items()}
+        return {k: _per_datum(site_log_prob(site, scale(site)), K, n, layout) for k, site in kept.items()}
 
     q, p = terms(q_sites), terms(p_sites)
     mixed = [name for name in p_sites if name not in p]
     if mixed:
-        p["+".join(mixed)] = _sum_out(model_trace, mixed, scale, layout).expand(K, n)
+        p["+".join(mixed)] = _sum_out(model_trace, {name: scale(p_sites[name]) for name in mixed}, layout).expand(K, n)
     observed = [name for name, site in p_sites.items() if site["is_observed"]]
     latents = [name for name in layout.latents if name in p]
     log_p = _total(p.values())
@@ -201,7 +203,7 @@ def _weigh(
         log_likelihood=_total(p[name] for name in observed) if p.keys() >= set(observed) else None,
         kl={name: q[name] - p[name] for name in latents},
         analytic_kl={
-            name: _per_datum(closed_form_kl(q_sites[name], p_sites[name], scale[name]), K, n, layout)
+            name: _per_datum(closed_form_kl(q_sites[name], p_sites[name], scale(p_sites[name])), K, n, layout)
             for name in latents
             if name in analytic
         },
@@ -244,11 +246,11 @@ def _has_enumerated_dims(site: Site, layout: Layout) -> bool:
     return bool(layout.enumerated) and reach > layout.nesting + 1
 
 
-def _sum_out(trace: Trace, names: list[str], scale: Mapping[str, Any], layout: Layout) -> Tensor:
+def _sum_out(trace: Trace, scales: Mapping[str, Any], layout: Layout) -> Tensor:
     """Log of the sum, over enumerated sites, of the product of the factors named: `(K, n)` less axes of size one."""
     sites = sample_sites(trace)
-    for name in names:
-        if isinstance(scale[name], Tensor) or not math.isclose(scale[name], 1.0):
+    for name, scale in scales.items():
+        if isinstance(scale, Tensor) or not math.isclose(scale, 1.0):
             raise ValueError(
                 f"site `{name}` is scaled and depends on a site that is summed out: a scaled factor has no exact sum; "
                 "take the scale off, or sample the discrete site in the guide"
@@ -256,7 +258,7 @@ def _sum_out(trace: Trace, names: list[str], scale: Mapping[str, Any], layout: L
         sites[name]["unscaled_log_prob"] = sites[name]["log_prob"] = site_log_prob(sites[name])
     trace.pack_tensors()
     factors: dict[str, Tensor] = {}
-    for name in names:  # adding factors of the same shape first keeps the sum from underflowing
+    for name in scales:  # adding factors of the same shape first keeps the sum from underflowing
         factor: Any = sites[name]["packed"]["log_prob"]
         dims = factor._pyro_dims
         factors[dims] = factors[dims] + factor if dims in factors else factor

@@ -120,7 +120,7 @@ def test_metrics_survive_a_cut_line_and_keep_the_last_word(tmp_path: Path) -> No
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="is no run: expected a folder with a manifest.json"):
+    with pytest.raises(RunError, match=r"is no run: expected a folder with a manifest\.json"):
         Run(tmp_path)
 
 

@@ -125,6 +125,18 @@ def test_patience_returns_to_the_best_parameters(tmp_path: Path) -> None:
     best = Run(tmp_path / "run").result()
     assert best.step == fitted.metrics.set_index("step")["validation"].idxmax()
     assert torch.equal(best.parameters["model.W"], pair.W)
+    again = Factor()
+    run(
+        again,
+        x,
+        epochs=50,
+        validation=x,
+        patience=3,
+        out=tmp_path / "run",
+        resume=True,
+        schedule=lambda o: StepLR(o, 4),
+    )
+    assert same(bits(again), bits(pair))
 
 
 def test_kl_warmup_is_logged_and_weighs_the_kl() -> None:
@@ -261,9 +273,9 @@ def test_a_run_folder_is_not_overwritten_nor_resumed_with_other_settings(tmp_pat
     assert len(checkpoints(tmp_path / "run" / "checkpoint")) == 2
     with pytest.raises(RunError, match=r"holds a run already: resume it, or choose another folder"):
         run(Factor(), x, out=tmp_path / "run")
-    with pytest.raises(RunError, match="`batch_size` is 5, but the run .* was begun with 10"):
+    with pytest.raises(RunError, match=r"`batch_size` is 5, but the run .* was begun with 10"):
         run(Factor(), x, out=tmp_path / "run", resume=True, batch_size=5)
-    with pytest.raises(RunError, match="`data` is .* but the run"):
+    with pytest.raises(RunError, match=r"`data` is .* but the run"):
         run(Factor(), x + 1, out=tmp_path / "run", resume=True)
     with pytest.raises(ValueError, match="`state` does not belong to this pair"):
         run(Factor(z_dim=3), x, out=tmp_path / "run", resume=True)

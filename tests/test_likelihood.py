@@ -117,6 +117,7 @@ def test_active_units_are_those_the_guide_moves() -> None:
     ("data", "message"),
     [
         (torch.empty(0, 3), "`data` is empty"),
+        ((), "`data` is an empty tuple"),
         (torch.tensor([[0.0, math.nan, 1.0]]), r"`data` has NaN or infinite values in 1 rows, the first is row 0"),
         (torch.tensor([[0.0, 1.0, math.inf]]), "NaN or infinite"),
         (torch.tensor([0, 1, 2]), "looks like labels"),

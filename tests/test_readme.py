@@ -18,7 +18,7 @@ def blocks(language: str) -> list[str]:
 def test_python_blocks_run_in_order(capsys: pytest.CaptureFixture[str]) -> None:
     namespace: dict[str, object] = {}
     for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), namespace)  # noqa: S102
+        exec(compile(block, "README.md", "exec"), namespace)
     printed = capsys.readouterr().out
     assert "problem" not in printed.replace("0 problem", "")
     assert "IWAE-500" in printed

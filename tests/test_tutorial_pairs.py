@@ -1,4 +1,4 @@
-"""Pairs written as Pyro's tutorials write them, unmodified: modules registered, bare parameters, subsampling, autoguides."""
+"""Pairs written as Pyro's tutorials write them: registered modules, bare parameters, subsampling, autoguides."""
 
 from functools import partial
 from pathlib import Path

@@ -61,13 +61,13 @@ def test_a_programs_own_scale_counts_in_training_only() -> None:
 
     def model(x: Tensor, beta: float, N: int) -> None:
         with pyro.plate("data", N, subsample=torch.arange(len(x))):
-            with poutine.scale(scale=beta):
+            with poutine.scale(scale=beta):  # of the prior alone: the guide keeps its own
                 z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
             pyro.sample("x", dist.Normal(z @ toy.W.T + toy.b, toy.s).to_event(1), obs=x)
 
     def guide(x: Tensor, N: int) -> None:
         with pyro.plate("data", N, subsample=torch.arange(len(x))):
-            pyro.sample("z", dist.Delta(torch.ones(5, 2), event_dim=1))
+            pyro.sample("z", dist.Delta(torch.ones(5, 2), log_density=2.0, event_dim=1))
 
     def weigh(beta: float, *, keep_scale: bool) -> Tensor:
         pair = Pair(partial(model, beta=beta, N=50), partial(guide, N=50))
@@ -330,5 +330,5 @@ def test_pairs_that_cannot_be_weighed_are_refused_by_site(model: Program, guide:
 
 @pytest.mark.parametrize("arguments", [{"num_particles": 0}, {"num_particles": 3, "chunk": 0}])
 def test_counts_must_be_positive(arguments: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="`(num_particles|chunk)` is 0, expected at least 1"):
+    with pytest.raises(ValueError, match=r"`(num_particles|chunk)` is 0, expected at least 1"):
         log_weights(toy.model, toy.exact, toy.data(2), **arguments)

@@ -1,0 +1,234 @@
+"""Recipes: what they hold, what they refuse and in which words, and that each of them builds."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from inference.bounds import parse_bound
+from inference.pair import Pair
+from ppmodels.data import Dataset, digits, from_array
+from ppmodels.recipes import Recipe, RecipeError, load_recipe, nearest, recipe_names, schema
+from ppmodels.zoo import ZOO, build, entry, table
+
+
+def like(recipe: Recipe) -> Dataset:
+    """A little data of the size that the recipe's own has."""
+    side = 8 if recipe.data.name == "digits" else 28
+    return from_array(torch.rand(60, side, side), protocol="dynamic", name=recipe.data.name)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_shipped_recipe_is_written_in_full_and_read_back(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe.dumps())
+    assert load_recipe(path) == recipe
+    assert recipe.name == name
+    assert recipe.paper
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_shipped_recipe_builds(name: str) -> None:
+    recipe = load_recipe(name)
+    model, guide = build(recipe, like(recipe))
+    assert model.sites == guide.sites == (("z",) if len(recipe.model.z_dim) == 1 else ("z1", "z2"))
+    assert model(n=3).shape == (3, like(recipe).x_dim)
+    for text in recipe.evaluation.bounds:
+        parse_bound(text)
+
+
+def test_the_networks_of_burda() -> None:
+    """784-200-200-50 and 784-200-200-100-100-100-50, weights and biases counted by hand."""
+
+    def linear(*widths: int) -> int:
+        return sum((a + 1) * b for a, b in pairwise(widths))
+
+    def parameters(name: str) -> tuple[int, int]:
+        recipe = load_recipe(name)
+        model, guide = build(recipe, like(recipe))
+        return sum(p.numel() for p in model.parameters()), sum(p.numel() for p in guide.parameters())
+
+    up, down = linear(784, 200, 200), linear(200, 200, 784)
+    assert parameters("mnist-iwae") == (linear(50, 200) + down, up + 2 * linear(200, 50))
+    assert parameters("mnist-iwae-2l") == (
+        linear(50, 100, 100) + 2 * linear(100, 100) + linear(100, 200) + down,
+        up + 2 * linear(200, 100) + linear(100, 100, 100) + 2 * linear(100, 50),
+    )
+
+
+def test_every_field_has_a_sentence() -> None:
+    tables = [one for one in vars(schema).values() if isinstance(one, type) and issubclass(one, schema.Table)]
+    assert len(tables) > 15
+    for one in tables:
+        assert (one.__doc__ or "").endswith(".")
+        for name, field in one.model_fields.items():
+            if name != "name":  # of a variant, whose class says what it is
+                assert (field.description or "").endswith("."), f"{one.__name__}.{name}"
+
+
+def test_overrides_are_toml_or_text() -> None:
+    recipe = load_recipe(
+        "digits-vae", ["bound=iwae", "bound.num_particles=50", "training.learning_rate = 1e-4", "model.hidden=[8, 9]"]
+    )
+    assert recipe.bound == schema.IWAE(num_particles=50)
+    assert recipe.training.learning_rate == 1e-4
+    assert recipe.model.hidden == recipe.guide.hidden == ((8, 9),)
+
+
+def test_overrides_reach_into_a_part_given_by_name() -> None:
+    changes = {"model.prior": "gaussian_mixture", "model.prior.components": 3, "training.optimizer.eps": 1e-4}
+    recipe = load_recipe("digits-vae", changes)
+    assert recipe.model.prior == schema.GaussianMixture(components=3)
+    assert recipe.training.optimizer == schema.Adam(eps=1e-4)
+
+
+def test_steps_take_the_place_of_epochs() -> None:
+    training = load_recipe("digits-vae", ["training.steps=7"]).training
+    assert (training.epochs, training.steps) == (None, 7)
+
+
+def test_the_guide_mirrors_the_model_unless_told_otherwise() -> None:
+    recipe = load_recipe("digits-vae", {"model.activation": "relu", "guide.hidden": [5]})
+    assert recipe.guide.activation == "relu"
+    assert recipe.guide.hidden == ((5,),)
+
+
+def test_a_file_extends_a_recipe_or_another_file(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text('extends = "digits-vae"\nname = "base"\n[training]\nsteps = 5\n')
+    (tmp_path / "mine.toml").write_text('extends = "base.toml"\n[bound]\nkl = "analytic"\n')
+    recipe = load_recipe(tmp_path / "mine.toml", {"seed": 3})
+    assert (recipe.name, recipe.seed, recipe.training.steps) == ("base", 3, 5)
+    assert recipe.bound == schema.ELBO(kl="analytic")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epoch=3", "`training.epoch` is not known; nearest is `training.epochs`"),
+        ("epochs=3", "`epochs` is not known; nearest is `training.epochs`"),
+        ("trainig.epochs=3", "`trainig` is not known; nearest is `training`"),
+        ("model.num_particles=3", "`model.num_particles` is not known; nearest is `bound.num_particles`"),
+        (
+            "model.prior.components=5",
+            "`model.prior.components` is not known where `model.prior.name` is 'standard_normal', which takes "
+            "`model.prior.name`",
+        ),
+        ("training.epochs=0", "`training.epochs` must be greater than 0, got 0"),
+        ("training.epochs=1.5", "`training.epochs` must be a valid integer, got 1.5"),
+        ("training.epochs=true", "`training.epochs` must be a valid integer, got True"),
+        ("training.learning_rate=-1", "`training.learning_rate` must be greater than 0, got -1"),
+        ("training.learning_rate=inf", "`training.learning_rate` must be a finite number, got inf"),
+        ("training.learning_rate=fast", "`training.learning_rate` must be a valid number, got 'fast'"),
+        ("training.optimizer={betas=[0.9]}", "`training.optimizer.betas[1]` is missing."),
+        ("training.steps={}", "`training.steps` must be a valid integer, got {}"),
+        ("training.patience=3", "`data.validation` must be positive with `training.patience` = 3, got 0"),
+        ("bound.num_particles=0", "`bound.num_particles` must be greater than 0, got 0"),
+        ("bound.kl=exact", "`bound.kl` must be 'monte_carlo' or 'analytic', got 'exact'"),
+        ("bound=iwea", "`bound.name` must be one of elbo, iwae, renyi, vrmax, got 'iwea'; nearest is 'iwae'"),
+        (
+            "bound=renyi",
+            "`bound.alpha` is missing. Its order: 1 is the ELBO, 0 the importance-weighted bound.",
+        ),
+        (
+            "model.prior=gaussian",
+            "`model.prior.name` must be one of standard_normal, normal, gaussian_mixture, vamp_prior, flow_prior, "
+            "got 'gaussian'; nearest is 'gaussian_mixture'",
+        ),
+        ("model.prior=3", "`model.prior` must be a table, got 3"),
+        ("model.z_dim=[]", "`model.z_dim` must have at least 1 item, got []"),
+        ("model.z_dim=[4, 0]", "`model.z_dim[1]` must be greater than 0, got 0"),
+        (
+            "model.z_dim=[4, 3]",
+            "`guide.name` must be 'hierarchical_normal' for the 2 layers of `model.z_dim`, got 'amortized_normal'",
+        ),
+        (
+            "model.hidden=[[8], [9]]",
+            "`model.hidden` must be one list of widths, or one for each of the layers of `model.z_dim`, 1, got 2",
+        ),
+        ("data.protocol=dynamc", "`data.protocol` must be 'dynamic', 'static', 'threshold' or 'grey', got 'dynamc'"),
+        ("name='../up'", "`name` must match pattern '^[\\w.-]+$', got '../up'"),
+        ("seed", "`--set` must be key=value, such as training.epochs=3, got 'seed'"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(override: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("digits-vae", [override])
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name = ", "{path} is not TOML: Invalid value"),
+        ('extends = "mine.toml"', "`extends` of {path} leads back to itself: expected another recipe"),
+        ('extends = "digits-vea"', "`digits-vea` is no recipe; nearest is `digits-vae`; a file of your own"),
+        ('name = "mine"', "`data` is missing. What is fitted."),
+        (
+            'extends = "digits-vae"\n[training]\nepochs = 3\nsteps = 4',
+            "exactly one of `training.epochs` and `training.steps` must be given, got 3 and 4",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_file(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(content)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert str(caught.value).startswith(message.format(path=path))
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"mine\.toml cannot be read: No such file or directory"):
+        load_recipe(tmp_path / "mine.toml")
+
+
+VARIANTS: list[dict[str, Any]] = [
+    {"model.prior": "normal", "model.prior.learned": True},
+    {"model.prior": "gaussian_mixture"},
+    {"model.prior": "vamp_prior"},
+    {"model.prior": "flow_prior"},
+    {"guide": "amortized_flow", "guide.flow_hidden": [5]},
+    {"guide": "hierarchical_normal", "model.z_dim": [4, 3], "model.hidden": [[8, 7], [6]]},
+    {"guide": "hierarchical_normal", "model.z_dim": [4, 3], "model.prior": "vamp_prior"},
+    {"model.likelihood": "continuous_bernoulli", "model.hidden": []},
+    {"model.likelihood": "normal", "model.activation": "softplus"},
+]
+
+
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_a_seed_makes_the_same_pair_and_touches_no_other_randomness(changes: dict[str, Any]) -> None:
+    recipe, data = load_recipe("digits-vae", {"model.z_dim": 3, "model.hidden": [6], **changes}), digits()
+    before = torch.get_rng_state()
+    pairs = [Pair(*build(chosen, data)) for chosen in (recipe, recipe, recipe.model_copy(update={"seed": 1}))]
+    assert torch.equal(torch.get_rng_state(), before)
+    x = data.batch(torch.arange(4))
+    first, second, other = (pair.state(x) for pair in pairs)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_a_bernoulli_starts_at_the_logits_of_the_data() -> None:
+    model, _ = build(load_recipe("digits-vae"), digits())
+    torch.testing.assert_close(model.likelihood.logits.bias.detach(), digits().logits(), rtol=0, atol=0)
+
+
+def test_a_vamp_prior_asks_for_no_more_inputs_than_there_are_data() -> None:
+    recipe = load_recipe("digits-vae", ["model.prior={name='vamp_prior', components=1501}"])
+    with pytest.raises(ValueError, match=r"`model\.prior\.components` must be at most 1500, the data, got 1501"):
+        build(recipe, digits())
+
+
+def test_the_zoo_by_name() -> None:
+    assert {row["model"] for row in table()} == set(ZOO)
+    assert all(all(row.values()) for row in table())
+    with pytest.raises(ValueError, match="`vea` is not in the zoo; nearest is `vae`"):
+        entry("vea")
+
+
+def test_nearest_looks_at_the_last_part_and_at_the_whole() -> None:
+    keys = ["bound.num_particles", "evaluation.num_particles", "training.epochs"]
+    assert nearest("bounds.num_particle", keys) == "bound.num_particles"
+    assert nearest("evaluation.particles", keys) == "evaluation.num_particles"
