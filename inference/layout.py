@@ -6,6 +6,7 @@ that would make a per-datum bound wrong is refused here, by site name.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import pyro
 from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor
+from torch.distributions import Bernoulli
 
 from inference.pair import Pair, first_tensor, size_of
 from ppmodels.contracts import Batch
@@ -147,9 +149,30 @@ def _log_prob(site: Site) -> Tensor:
     try:
         log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
     except ValueError as error:
-        raise ValueError(f"site `{site['name']}` cannot score its value: {_reason(error)}") from error
+        if not _is_grey(site):
+            raise ValueError(f"site `{site['name']}` cannot score its value: {_reason(error)}") from error
+        warnings.warn(
+            f"site `{site['name']}` scores values between 0 and 1 under a Bernoulli: the number is no likelihood and "
+            "compares with none; binarise the data, or use a continuous Bernoulli",
+            stacklevel=2,
+        )
+        log_prob = site["fn"].log_prob(site["value"])
     assert isinstance(log_prob, Tensor)
     return log_prob
+
+
+def _is_grey(site: Site) -> bool:
+    """Whether a site is grey levels under a Bernoulli, which papers do; if so, its validation is taken off."""
+    base, value = site["fn"], site["value"]
+    while hasattr(base, "base_dist"):
+        base = base.base_dist
+    if not (site["is_observed"] and isinstance(base, Bernoulli) and bool(((value >= 0) & (value <= 1)).all())):
+        return False
+    wrapped = site["fn"]
+    while wrapped is not None:
+        wrapped._validate_args = False
+        wrapped = getattr(wrapped, "base_dist", None)
+    return True
 
 
 def _reason(error: ValueError) -> str:

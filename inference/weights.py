@@ -9,8 +9,9 @@ of draws feeds a whole table.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import pyro
@@ -74,21 +75,29 @@ class Weights:
             analytic_kl={name: function(value) for name, value in self.analytic_kl.items()},
         )
 
-    @staticmethod
-    def cat(parts: Iterable[Weights]) -> Weights:
-        """Draws put after one another, along K."""
-        parts = list(parts)
-        first = parts[0]
-        if len(parts) == 1:
-            return first
-        likelihoods = [part.log_likelihood for part in parts if part.log_likelihood is not None]
-        return Weights(
-            log_p=torch.cat([part.log_p for part in parts]),
-            log_q=torch.cat([part.log_q for part in parts]),
-            log_likelihood=torch.cat(likelihoods) if likelihoods else None,
-            kl={k: torch.cat([part.kl[k] for part in parts]) for k in first.kl},
-            analytic_kl={k: torch.cat([part.analytic_kl[k] for part in parts]) for k in first.analytic_kl},
-        )
+    def tensors(self) -> list[Tensor]:
+        """Every `(K, n)` tensor, in a fixed order."""
+        likelihood = [] if self.log_likelihood is None else [self.log_likelihood]
+        return [self.log_p, self.log_q, *likelihood, *self.kl.values(), *self.analytic_kl.values()]
+
+
+def _gather(parts: Iterator[Weights], K: int) -> Weights:
+    """Put chunks of draws after one another, K in all, into tensors made before the second is drawn.
+
+    Keeping the chunks to concatenate them would leave small tensors scattered between large ones, which the
+    allocator then cannot give back: memory would grow with K.
+    """
+    first = next(parts)
+    if first.num_particles == K:
+        return first
+    whole = first.map(lambda v: v.new_empty(K, v.shape[1]))
+    done = 0
+    for part in chain([first], parts):
+        for target, value in zip(whole.tensors(), part.tensors(), strict=True):
+            target[done : done + part.num_particles] = value
+        done += part.num_particles
+    assert done == K
+    return whole
 
 
 def log_weights(
@@ -165,10 +174,11 @@ def draw_weights(
     sizes = [step] * (num_particles // step) + [num_particles % step] * (num_particles % step > 0)
     wanted = frozenset(analytic_kl)
     with pyro.validation_enabled(False):
-        return Weights.cat(
+        parts = (
             _weigh(*run_particles(pair, batch, size, layout), size, layout, wanted, keep_scale=keep_scale)
             for size in sizes
         )
+        return _gather(parts, num_particles)
 
 
 def _weigh(

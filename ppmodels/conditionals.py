@@ -13,6 +13,7 @@ from typing import cast
 
 import pyro.distributions as dist
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -28,6 +29,8 @@ __all__ = [
     "ConditionalNormal",
     "HomoscedasticNormal",
     "bounded_exp",
+    "check_fits",
+    "layer_sites",
 ]
 
 LIMIT = 10.0  # exp(±10) = 22026 and 0.000045: no useful scale lies outside
@@ -84,7 +87,7 @@ class Conditional(nn.Module, abc.ABC):
         self.in_features = getattr(trunk, "in_features", None)
         self.out_features = check_size("out_features", out_features)
 
-    def forward(self, h: Tensor) -> Distribution:
+    def forward(self, h: Tensor) -> TorchDistribution:
         """The distribution of `y`, `batch_shape == h.shape[:-1]` and `event_shape == (out_features,)`."""
         if self.in_features is not None and h.shape[-1:] != (self.in_features,):
             raise ValueError(
@@ -135,22 +138,25 @@ class HomoscedasticNormal(Conditional):
         trunk: the net :math:`f`.
         out_features: the length of `y`.
         scale: where :math:`s` starts: a number for all of `y` or a tensor `(out_features,)`.
-        learned: whether the scale is a parameter.
+        learned: whether the scale is a parameter; otherwise it is a buffer.
 
     References:
         Simple and Effective VAE Training with Calibrated Decoders (Rybkin, Daniilidis and Levine, 2021),
         arXiv:2006.13202
     """
 
-    def __init__(
-        self, trunk: Trunk, out_features: int, *, scale: float | Tensor = 1.0, learned: bool = True
-    ) -> None:
+    log_scale: Tensor
+
+    def __init__(self, trunk: Trunk, out_features: int, *, scale: float | Tensor = 1.0, learned: bool = True) -> None:
         super().__init__(trunk, out_features)
         scale = torch.as_tensor(scale, dtype=torch.get_default_dtype())
         if scale.shape not in ((), (out_features,)) or not bool((scale > 0).all()):
             raise ValueError(f"`scale` must be one positive number or {out_features} of them, got {scale}")
         self.loc = head(trunk, out_features)
-        self.log_scale = nn.Parameter(scale.log(), requires_grad=learned)
+        if learned:
+            self.log_scale = nn.Parameter(scale.log())
+        else:
+            self.register_buffer("log_scale", scale.log())
 
     def distribution(self, features: Tensor) -> Distribution:
         return dist.Normal(self.loc(features), bounded_exp(self.log_scale))
@@ -272,13 +278,34 @@ class ConditionalFlow(Conditional):
         zuko = load_zuko()
         context = trunk.out_features
         options = {"hidden_features": check_sizes("hidden", hidden), "passes": passes}
-        forward = zuko.flows.MAF(
-            out_features, context, transforms=check_size("transforms", transforms), **options
-        )
+        forward = zuko.flows.MAF(out_features, context, transforms=check_size("transforms", transforms), **options)
         self.flow = zuko.lazy.Flow(forward.transform.inv, forward.base)
 
     def distribution(self, features: Tensor) -> Distribution:
         return cast(Distribution, self.flow(features))
+
+
+def layer_sites(count: int) -> tuple[str, ...]:
+    """The names of so many latent sites, from the data up: `z` alone, or `z1`, `z2`, ..."""
+    return ("z",) if count == 1 else tuple(f"z{layer}" for layer in range(1, count + 1))
+
+
+def check_fits(name: str, layer: nn.Module, source: str, size: int | None) -> None:
+    """Refuses a conditional, the argument `name`, that cannot take the vectors that `source` makes.
+
+    Lengths that are not known, `size` or the conditional's `in_features`, are not checked.
+    """
+    if not isinstance(layer, nn.Module):
+        raise TypeError(
+            f"`{name}` must be a conditional, a module from vectors to a distribution such as "
+            f"ConditionalNormal(MLP(50), 10), got {type(layer).__name__}"
+        )
+    takes = getattr(layer, "in_features", None)
+    if None not in (size, takes) and size != takes:
+        raise ValueError(
+            f"`{name}` takes vectors of length {takes}, but `{source}` makes vectors of length {size}: "
+            f"give its trunk `in_features` {size}"
+        )
 
 
 def _head_at(trunk: Trunk, out_features: int, bias: Tensor | None) -> nn.Module:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import functools
 import types
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
 from pyro.contrib.zuko import ZukoToPyro
+from pyro.distributions import TorchDistribution
 from pyro.distributions.torch_distribution import TorchDistributionMixin
-from torch import Size, Tensor
+from torch import Size, Tensor, nn
 from torch.distributions import Distribution, MixtureSameFamily, Transform, constraints
 
-__all__ = ["as_pyro", "as_vector", "is_real", "load_zuko", "map_tensors", "named_tensors"]
+__all__ = ["as_pyro", "as_vector", "is_real", "load_zuko", "map_tensors", "named_tensors", "validation"]
 
 
 def load_zuko() -> Any:
@@ -26,19 +28,26 @@ def load_zuko() -> Any:
     Raises:
         ImportError: zuko is not installed.
     """
-    validate = Distribution._validate_args
     try:
-        import zuko
+        with validation():
+            import zuko
     except ImportError as error:
-        raise ImportError(
-            "flows need zuko, which is not installed: `pip install 'ppmodels[flows]'`"
-        ) from error
-    finally:
-        Distribution.set_default_validate_args(validate)
+        raise ImportError("flows need zuko: `pip install 'ppmodels[flows]'`") from error
     return zuko
 
 
-def as_pyro(distribution: Distribution) -> Distribution:
+@contextlib.contextmanager
+def validation(*, enabled: bool | None = None) -> Iterator[None]:
+    """Inside, distributions validate or do not; outside, the flag is as it was, whatever happened inside."""
+    found = Distribution._validate_args
+    try:
+        Distribution.set_default_validate_args(found if enabled is None else enabled)
+        yield
+    finally:
+        Distribution.set_default_validate_args(found)
+
+
+def as_pyro(distribution: Distribution) -> TorchDistribution:
     """The same distribution with Pyro's methods: it can be called, expanded and handed to `pyro.sample`.
 
     The result is an instance of the class it came from, so closed-form KL divergences are still found. A
@@ -62,22 +71,22 @@ def as_pyro(distribution: Distribution) -> Distribution:
         raise TypeError(f"expected a distribution, got {type(distribution).__name__}")
     cls = _pyro_class(cast(Any, type(distribution)))
     if cls is type(distribution):
-        return distribution
-    new: Distribution = cls.__new__(cls)
-    vars(new).update(vars(distribution))
+        return cast(TorchDistribution, distribution)
+    new: TorchDistribution = cls.__new__(cls)
+    new.__dict__.update(vars(distribution))
     return new
 
 
-def as_vector(distribution: Distribution) -> Distribution:
+def as_vector(distribution: Distribution) -> TorchDistribution:
     """The same distribution as one over vectors: a last batch dimension becomes the event."""
     vector: Any = as_pyro(distribution)
-    return cast(Distribution, vector.to_event(1 - len(vector.event_shape)))
+    return cast(TorchDistribution, vector if vector.event_dim == 1 else vector.to_event(1 - vector.event_dim))
 
 
 class _Scored(Distribution):
     """Sampling a flow yields the log density of the draw at no cost; keep it for the next question."""
 
-    _last: tuple[Tensor, Tensor] | None = None
+    _last: tuple[Tensor, Tensor, bool] | None = None  # draw, log density, whether gradients were on
     rsample_and_log_prob: Callable[[Size], tuple[Tensor, Tensor]]
     transform: Transform
 
@@ -87,12 +96,12 @@ class _Scored(Distribution):
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         value, log_prob = self.rsample_and_log_prob(Size(sample_shape))
-        # without a graph the density would be a constant: wake-sleep asks for its gradient afterwards
-        self._last = (value, log_prob) if torch.is_grad_enabled() else None
+        self._last = (value, log_prob, torch.is_grad_enabled())
         return value
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._last is not None and value is self._last[0]:
+        # without a graph it is a constant: of no use to wake-sleep, which asks for its gradient afterwards
+        if self._last is not None and value is self._last[0] and self._last[2] >= torch.is_grad_enabled():
             return self._last[1]
         return super().log_prob(value)
 
@@ -134,26 +143,31 @@ def is_real(support: Any) -> bool:
     return isinstance(_base(support), type(constraints.real))
 
 
-def map_tensors(value: Any, function: Callable[[str, Tensor], Tensor], name: str = "") -> Any:
+def map_tensors(value: Any, function: Callable[[str, Tensor], Tensor]) -> Any:
     """A copy of a distribution in which every tensor `t` at `name` is `function(name, t)`.
 
     Looks into distributions, transforms, constraints, lists, tuples and dictionaries; modules and closures
     are left as they are.
     """
-    if isinstance(value, Tensor):
-        return function(name, value)
-    if isinstance(value, Distribution | Transform | constraints.Constraint) and not isinstance(
-        value, torch.nn.Module
-    ):
-        new = copy.copy(value)
-        vars(new).update(map_tensors(dict(vars(new)), function, name))
-        return new
-    if isinstance(value, dict):
-        prefix = f"{name}." if name else ""
-        return {key: map_tensors(item, function, f"{prefix}{key}") for key, item in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(map_tensors(item, function, f"{name}.{i}") for i, item in enumerate(value))
-    return value
+    copies: dict[int, Any] = {}  # a transform and its inverse hold each other
+
+    def copied(value: Any, name: str) -> Any:
+        if isinstance(value, Tensor):
+            return function(name.lstrip("."), value)
+        if isinstance(value, dict):
+            return {key: copied(item, f"{name}.{key}") for key, item in value.items()}
+        if type(value) in (list, tuple):
+            return type(value)(copied(item, f"{name}.{i}") for i, item in enumerate(value))
+        if isinstance(value, weakref.ref):
+            return None  # to the inverse of a transform, made again when asked for
+        if not isinstance(value, Distribution | Transform | constraints.Constraint) or isinstance(value, nn.Module):
+            return value
+        if id(value) not in copies:
+            copies[id(value)] = new = type(value).__new__(type(value))
+            new.__dict__.update(copied(vars(value), name))
+        return copies[id(value)]
+
+    return copied(value, "")
 
 
 def named_tensors(distribution: Distribution) -> dict[str, Tensor]:

@@ -14,13 +14,24 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MLP", "BatchNorm", "ConvDecoder", "ConvEncoder", "ResidualMLP", "Trunk", "dense", "head"]
+__all__ = [
+    "MLP",
+    "BatchNorm",
+    "ConvDecoder",
+    "ConvEncoder",
+    "ResidualMLP",
+    "Trunk",
+    "check_size",
+    "check_sizes",
+    "dense",
+    "head",
+]
 
 Activation = Callable[[], nn.Module]
 
 
 class Trunk(Protocol):
-    """Any module with `out_features`. It may bring its own last layer: `head(out_features) -> nn.Module`."""
+    """Any module with `out_features`. It may bring its own last layer: `make_head(out_features)`."""
 
     @property
     def out_features(self) -> int: ...
@@ -42,7 +53,7 @@ def dense(in_features: int, out_features: int, *, gain: float = 1.0) -> nn.Linea
 
 def head(trunk: Trunk, out_features: int) -> nn.Module:
     """The layer from a trunk's features to one parameter of a distribution; it has a `bias`."""
-    own = getattr(trunk, "head", None)
+    own = getattr(trunk, "make_head", None)
     return cast(nn.Module, own(out_features)) if callable(own) else dense(trunk.out_features, out_features)
 
 
@@ -121,10 +132,8 @@ class ResidualMLP(nn.Module):
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
-        self.in_features, self.out_features = (
-            check_size("in_features", in_features),
-            check_size("width", width),
-        )
+        self.in_features = check_size("in_features", in_features)
+        self.out_features = check_size("width", width)
         self.input = dense(in_features, width)
         self.blocks = nn.ModuleList()
         for _ in range(check_size("blocks", blocks)):
@@ -169,7 +178,7 @@ class ConvEncoder(nn.Module):
         maps = (self.shape[0], *check_sizes("channels", channels))
         layers: list[nn.Module] = []
         for before, after in pairwise(maps):
-            layers.append(_glorot(nn.Conv2d(before, after, 3, stride=2, padding=1)))
+            layers.append(_he(nn.Conv2d(before, after, 3, stride=2, padding=1), terms=9 * before))
             layers += _nonlinearity(activation, nn.BatchNorm2d(after) if batch_norm else None)
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.in_features = math.prod(self.shape)
@@ -183,8 +192,9 @@ class ConvEncoder(nn.Module):
 class ConvDecoder(nn.Module):
     """The mirror of `ConvEncoder`: features in, flat `(..., prod(shape))` out.
 
-    As the trunk of a conditional give it some feature maps, `(16, 28, 28)`: it brings its own head, a 1x1
-    convolution from those maps to each parameter of the image, with a bias per pixel.
+    As the trunk of a conditional it brings its own head, with a bias per pixel: give it some feature maps,
+    `(16, 28, 28)`, and the head is a nonlinearity and a 1x1 convolution to each parameter of the image; give it
+    the shape of the image itself, and the head starts as the identity.
 
     Arguments:
         in_features: width of the input.
@@ -217,8 +227,10 @@ class ConvDecoder(nn.Module):
             layers += _nonlinearity(activation, nn.BatchNorm2d(before) if batch_norm else None)
             odd = (large[0] - 2 * small[0] + 1, large[1] - 2 * small[1] + 1)  # 0 where the size is odd
             up = nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=odd)
-            layers.append(_glorot(up))
-        self.input = dense(check_size("in_features", in_features), maps[0] * math.prod(sizes[0]))
+            layers.append(_he(up, terms=9 / 4 * before))  # a stride of 2 leaves a quarter of the kernel
+        self.activation = activation
+        self.input = nn.Linear(check_size("in_features", in_features), maps[0] * math.prod(sizes[0]))
+        _he(self.input, terms=2 * in_features)  # of no ReLU's making: half is not lost
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.in_features, self.out_features = in_features, math.prod(self.shape)
 
@@ -226,15 +238,15 @@ class ConvDecoder(nn.Module):
         small = self.input(h).reshape(-1, self.input.out_features)  # (prod(...), maps * height * width)
         return cast(Tensor, self.layers(small)).reshape(*h.shape[:-1], self.out_features)
 
-    def head(self, out_features: int) -> nn.Module:
+    def make_head(self, out_features: int) -> nn.Module:
         """The last layer of a conditional on this trunk: so many numbers, a whole number per pixel."""
-        return _PixelHead(self.shape, out_features)
+        return _PixelHead(self.shape, out_features, self.activation)
 
 
 class _PixelHead(nn.Module):
     """The same linear map at each pixel, `(..., maps * pixels)` to `(..., out_features)`, and a bias."""
 
-    def __init__(self, shape: Sequence[int], out_features: int) -> None:
+    def __init__(self, shape: Sequence[int], out_features: int, activation: Activation) -> None:
         super().__init__()
         maps, pixels = shape[0], shape[1] * shape[2]
         if out_features % pixels:
@@ -242,27 +254,28 @@ class _PixelHead(nn.Module):
                 f"`out_features` must be a multiple of the {pixels} pixels that the ConvDecoder makes, "
                 f"got {out_features}; give the decoder the height and width of the data"
             )
-        self.maps = maps
-        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(out_features // pixels, maps)))
+        self.maps, colours = maps, out_features // pixels
+        same = colours == maps
+        self.activation = nn.Identity() if same else activation()
+        self.weight = nn.Parameter(torch.eye(maps) if same else nn.init.xavier_uniform_(torch.empty(colours, maps)))
         self.bias = nn.Parameter(torch.zeros(out_features))
 
     def forward(self, h: Tensor) -> Tensor:
-        maps = h.reshape(*h.shape[:-1], self.maps, -1)  # (..., maps, pixels)
+        maps = self.activation(h).reshape(*h.shape[:-1], self.maps, -1)  # (..., maps, pixels)
         return torch.flatten(self.weight @ maps, -2) + self.bias
 
 
 def _nonlinearity(activation: Activation, norm: nn.Module | None, dropout: float = 0.0) -> list[nn.Module]:
     if isinstance(activation, nn.Module) or not callable(activation):
-        raise TypeError(
-            f"`activation` must make a module, as nn.Tanh does, got {activation!r}: leave out `()`"
-        )
+        raise TypeError(f"`activation` must make a module, as nn.Tanh does, got {activation!r}: leave out `()`")
     if not 0.0 <= dropout < 1.0:
         raise ValueError(f"`dropout` must be a probability in [0, 1), got {dropout}")
     return [*([norm] if norm else []), activation(), *([nn.Dropout(dropout)] if dropout else [])]
 
 
-def _glorot(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
-    nn.init.xavier_uniform_(layer.weight)
+def _he(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, *, terms: float) -> nn.Module:
+    """He-uniform weights, which keep the size of a signal through ReLUs; so many terms make one output."""
+    nn.init.uniform_(layer.weight, -math.sqrt(6 / terms), math.sqrt(6 / terms))
     nn.init.zeros_(cast(Tensor, layer.bias))
     return layer
 

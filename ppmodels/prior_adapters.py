@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import torch
-from pyro.distributions.torch_distribution import TorchDistributionMixin
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .distributions import as_pyro, map_tensors, named_tensors
+from .distributions import as_pyro, map_tensors, named_tensors, validation
 
 __all__ = ["as_prior"]
 
@@ -40,22 +40,18 @@ def as_prior(prior: nn.Module | Distribution | Callable[[], Distribution]) -> nn
         >>> prior().event_shape, prior()().dtype, list(prior.state_dict())
         (torch.Size([5]), torch.float64, ['base_dist_loc', 'base_dist_scale'])
     """
-    module: nn.Module
-    if isinstance(prior, Distribution):
-        module = _DistributionPrior(prior)
-    elif isinstance(prior, nn.Module):
-        module = prior
-    elif callable(prior):
-        module = _FunctionPrior(prior)
-    else:
+    if not isinstance(prior, Distribution) and not callable(prior):
         raise TypeError(
             "`prior` must be a module, a distribution or a function that returns one, such as "
             f"StandardNormal(50), got {type(prior).__name__}"
         )
-    distribution = module()
+    distribution = prior if isinstance(prior, Distribution) else prior()
     _check_shape(distribution)
-    adapted = isinstance(distribution, TorchDistributionMixin) and as_pyro(distribution) is distribution
-    return module if adapted else _ModulePrior(module)
+    if isinstance(prior, nn.Module):
+        return prior if as_pyro(distribution) is distribution else _ModulePrior(prior)
+    if isinstance(prior, Distribution):
+        return _DistributionPrior(distribution)
+    return _FunctionPrior(prior, distribution)
 
 
 class _ModulePrior(nn.Module):
@@ -65,7 +61,7 @@ class _ModulePrior(nn.Module):
         super().__init__()
         self.module = module
 
-    def forward(self) -> Distribution:
+    def forward(self) -> TorchDistribution:
         return as_pyro(self.module())
 
 
@@ -79,7 +75,7 @@ class _DistributionPrior(nn.Module):
         for name, tensor in named_tensors(distribution).items():
             self.register_buffer(name.replace(".", "_"), tensor.detach().clone())
 
-    def forward(self) -> Distribution:
+    def forward(self) -> TorchDistribution:
         buffers = dict(self.named_buffers())
         return as_pyro(map_tensors(self._template, lambda name, _: buffers[name.replace(".", "_")]))
 
@@ -92,17 +88,14 @@ class _FunctionPrior(nn.Module):
 
     _like: Tensor
 
-    def __init__(self, function: Callable[[], Distribution]) -> None:
+    def __init__(self, function: Callable[[], Distribution], distribution: Distribution) -> None:
         super().__init__()
-        distribution = function()
         _refuse_gradients(distribution, "a function, and nobody finds the parameters that a function hides")
         floats = [t for t in named_tensors(distribution).values() if t.is_floating_point()]
-        self.register_buffer(
-            "_like", (floats[0] if floats else torch.zeros(0)).new_empty(0), persistent=False
-        )
+        self.register_buffer("_like", (floats[0] if floats else torch.zeros(0)).new_empty(0), persistent=False)
         self._function = function
 
-    def forward(self) -> Distribution:
+    def forward(self) -> TorchDistribution:
         return as_pyro(map_tensors(self._function(), self._move))
 
     def _move(self, name: str, tensor: Tensor) -> Tensor:
@@ -129,11 +122,9 @@ def _check_shape(distribution: Any) -> None:
     )
 
 
-def _refuse_gradients(distribution: Any, reason: str) -> None:
-    if not isinstance(distribution, Distribution):
-        return  # the check of shapes says so
+def _refuse_gradients(distribution: Distribution, reason: str) -> None:
     needing = [name for name, tensor in named_tensors(distribution).items() if tensor.requires_grad]
-    with torch.enable_grad():
+    with torch.enable_grad(), validation(enabled=False):
         value = cast(Any, as_pyro(distribution))().detach()
         if not needing and not distribution.log_prob(value).requires_grad:
             return

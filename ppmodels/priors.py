@@ -1,15 +1,17 @@
 r"""Priors over one latent: modules whose call returns a distribution, `event_shape == (z_dim,)`.
 
 Any module, function or distribution of that shape is as good as these (`as_prior`), and `check_prior` says
-whether it is sound. The plain case in full, with parameters of its own:
+whether it is sound. One of your own, with parameters, in full:
 
-    class Ring(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.radius = nn.Parameter(torch.ones(2))
-
-        def forward(self):
-            return Normal(torch.zeros_like(self.radius), self.radius).to_event(1)
+>>> class LearnedLaplace(nn.Module):
+...     def __init__(self, z_dim):
+...         super().__init__()
+...         self.log_scale = nn.Parameter(torch.zeros(z_dim))
+...
+...     def forward(self):
+...         return dist.Laplace(torch.zeros_like(self.log_scale), self.log_scale.exp()).to_event(1)
+>>> check_prior(LearnedLaplace(5)).ok
+True
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ from typing import Any, cast
 
 import pyro.distributions as dist
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import Distribution, biject_to, constraints
 
-from .conditionals import bounded_exp
-from .distributions import as_pyro, load_zuko
+from .distributions import as_pyro, as_vector, load_zuko
 from .nets import check_size, check_sizes
 from .prior_adapters import as_prior
 from .prior_check import PriorReport, check_prior
@@ -74,7 +76,7 @@ class Normal(nn.Module):
             else:
                 self.register_buffer(name, value)
 
-    def forward(self) -> Distribution:
+    def forward(self) -> TorchDistribution:
         return _normal(self.loc, self.log_scale)
 
 
@@ -123,7 +125,7 @@ class GaussianMixture(nn.Module):
         self.log_scale = nn.Parameter(torch.full_like(loc, 1.0 - spread).log() / 2)
         self.logits = nn.Parameter(torch.zeros(components))
 
-    def forward(self) -> Distribution:
+    def forward(self) -> TorchDistribution:
         return _mixture(self.logits, _normal(self.loc, self.log_scale))
 
 
@@ -132,8 +134,9 @@ class VampPrior(nn.Module):
 
     It takes the very conditional that the guide uses, so the encoder's parameters have two uses and one
     owner: the guide. Here they are neither registered nor saved, and stand once in every optimiser and
-    checkpoint; gradients reach them through the prior, and `.to` moves them along. Hence copy, move and
-    save the pair together, `copy.deepcopy((model, guide))`: a model copied alone keeps an encoder of its own.
+    checkpoint; gradients reach them through the prior, `.to` moves them along, `train` and `eval` are the
+    guide's to say. Hence copy and save the pair together, `copy.deepcopy((model, guide))`: a model copied
+    alone keeps an encoder of its own.
 
     Arguments:
         encoder: the conditional :math:`q(z \mid x)`, such as `guide.layers[0]`. For the top of several
@@ -173,14 +176,10 @@ class VampPrior(nn.Module):
             raise ValueError("give either `components`, how many inputs, or `inputs`, where they start")
         self._encoder = (encoder,)  # a tuple hides it from registration: the guide owns it
         self.support = support
-        if inputs is None:
-            start = torch.randn(check_size("components", components or 0), _in_features(encoder))
-        else:
-            start = _unconstrain(inputs, support)
-        if start.ndim != 2 or start.shape[-1] != getattr(encoder, "in_features", start.shape[-1]):
-            raise ValueError(
-                f"`inputs` must have shape (components, {_in_features(encoder)}), got {tuple(start.shape)}"
-            )
+        start = _noise(encoder, components) if inputs is None else _unconstrain(inputs, support)
+        x_dim = getattr(encoder, "in_features", None)
+        if start.ndim != 2 or x_dim not in (None, start.shape[-1]):
+            raise ValueError(f"`inputs` must have shape (components, {x_dim or 'x_dim'}), got {tuple(start.shape)}")
         self.unconstrained = nn.Parameter(start)  # (C, x_dim)
 
     @property
@@ -188,13 +187,13 @@ class VampPrior(nn.Module):
         """The learned inputs, `(C, x_dim)`."""
         return cast(Tensor, biject_to(self.support)(self.unconstrained))
 
-    def forward(self) -> Distribution:
+    def forward(self) -> TorchDistribution:
         components = as_pyro(self._encoder[0](self.inputs))  # batch (C,), event (z_dim,)
         return _mixture(self.unconstrained.new_zeros(len(self.unconstrained)), components)
 
     def _apply(self, fn: Any, recurse: bool = True) -> VampPrior:  # noqa: FBT001, FBT002
         self._encoder[0]._apply(fn, recurse)
-        return super()._apply(fn, recurse)
+        return cast(VampPrior, super()._apply(fn, recurse))  # type: ignore[no-untyped-call]
 
 
 class FlowPrior(nn.Module):
@@ -241,33 +240,30 @@ class FlowPrior(nn.Module):
             passes=passes,
         )
 
-    def forward(self) -> Distribution:
+    def forward(self) -> TorchDistribution:
         return as_pyro(self.flow())
 
 
-def _normal(loc: Tensor, log_scale: Tensor) -> Distribution:
-    return cast(Distribution, dist.Normal(loc, bounded_exp(log_scale)).to_event(1))
+def _normal(loc: Tensor, log_scale: Tensor) -> TorchDistribution:
+    return as_vector(dist.Normal(loc, log_scale.exp()))
 
 
-def _mixture(logits: Tensor, components: Distribution) -> Distribution:
+def _mixture(logits: Tensor, components: Distribution) -> TorchDistribution:
     return as_pyro(dist.MixtureSameFamily(dist.Categorical(logits=logits), components))
 
 
 def _even_normal(rows: int, columns: int) -> Tensor:
     """Points that fill a normal evenly, `(rows, columns)`, each column with mean 0 and variance 1."""
-    uniform = torch.quasirandom.SobolEngine(columns, scramble=True).draw(rows).clamp(1e-6, 1 - 1e-6)
-    points = torch.special.ndtri(uniform)
-    points = (points - points.mean(0)) / points.std(0, correction=0).clamp(min=1e-6)
-    return points.to(torch.get_default_dtype())
+    sequence: Any = torch.quasirandom.SobolEngine(columns, scramble=True)
+    points: Tensor = torch.special.ndtri(sequence.draw(rows).clamp(1e-6, 1 - 1e-6))
+    return (points - points.mean(0)) / points.std(0, correction=0).clamp(min=1e-6)
 
 
-def _in_features(encoder: nn.Module) -> int:
-    size = getattr(encoder, "in_features", None)
-    if not isinstance(size, int):
-        raise ValueError(
-            f"`encoder` does not say its `in_features`, got {type(encoder).__name__}; give `inputs` instead"
-        )
-    return size
+def _noise(encoder: nn.Module, components: Any) -> Tensor:
+    x_dim = getattr(encoder, "in_features", None)
+    if x_dim is None:
+        raise ValueError(f"{type(encoder).__name__} does not say its `in_features`: give `inputs`, not `components`")
+    return torch.randn(check_size("components", components), x_dim)
 
 
 def _unconstrain(inputs: Tensor, support: constraints.Constraint) -> Tensor:

@@ -141,9 +141,14 @@ def test_numbers_that_are_not_finite_are_null(run: Path, document: Document) -> 
     assert document("evaluate", run, "--num-particles", 5)["khat"]["median"] is None  # too few to fit a tail
 
 
-def test_bounds_puts_runs_under_one_another(runs: Path, document: Document) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [["--bounds", "elbo", "iwae:5", "iwae:50"], ["--bounds", "elbo,iwae:5", "--bounds", "iwae:50"]],
+    ids=" ".join,
+)
+def test_bounds_puts_runs_under_one_another(words: list[str], runs: Path, document: Document) -> None:
     vae, iwae = runs / "vae", runs / "iwae"
-    found = document("bounds", vae, iwae, "--bounds", "elbo,iwae:5", "--bounds", "iwae:50")
+    found = document("bounds", vae, iwae, *words)
     assert [(row["run"], row["bound"]) for row in found["ladder"]] == [
         (str(run), bound) for run in (vae, iwae) for bound in ("ELBO", "IWAE-5", "IWAE-50")
     ]

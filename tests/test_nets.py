@@ -116,6 +116,15 @@ def test_convolutions_are_torchs():
     torch.testing.assert_close(net(images.flatten(1)), expected.flatten(1))
 
 
+@pytest.mark.parametrize(
+    "net", [lambda: ConvEncoder((28, 28), (16,) * 4), lambda: ConvDecoder(784, (16, 28, 28), (16,) * 4)]
+)
+def test_signals_keep_their_size_through_convolutions(net):
+    with torch.no_grad():
+        size = net()(torch.randn(50, 784)).square().mean().sqrt()
+    assert 0.4 < float(size) < 2.5
+
+
 @pytest.mark.parametrize("shape", [(28, 28), (8, 8), (3, 7, 9), (1, 1, 1), (2, 1, 6)])
 def test_decoder_mirrors_encoder(shape):
     encoder = ConvEncoder(shape, (3, 5))

@@ -176,6 +176,21 @@ def test_agrees_with_pyros_trace_elbo_under_one_seed() -> None:
     assert ours == pytest.approx(theirs, abs=1e-10)
 
 
+def test_grey_levels_under_a_bernoulli_are_scored_with_a_warning() -> None:
+    x = torch.rand(4, 3)
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Bernoulli(0.3 * torch.ones(3)).to_event(1), obs=x)
+
+    with pytest.warns(UserWarning, match="site `x` scores values between 0 and 1 under a Bernoulli: .* no likelihood"):
+        log_w = log_weights(model, lambda x: None, x, 2).log_w
+    expected = (x * math.log(0.3) + (1 - x) * math.log(0.7)).sum(-1)
+    torch.testing.assert_close(log_w, expected.expand(2, 4), atol=1e-12, rtol=0)
+    with pytest.raises(ValueError, match="site `x` cannot score its value"):
+        log_weights(model, lambda x: None, 2 * x, 2)
+
+
 def test_joint_weights_sum_the_data_and_allow_global_latents() -> None:
     x = torch.randn(4)
 

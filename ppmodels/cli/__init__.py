@@ -1,0 +1,5 @@
+"""The `ppmodels` command."""
+
+from .app import main
+
+__all__ = ["main"]

@@ -1,0 +1,293 @@
+"""The `ppmodels` command: parse, call, print.
+
+What is slow to import is imported in the command that needs it, so that `ppmodels --help` is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ppmodels import __version__
+
+from .show import line, print_table, to_json
+
+if TYPE_CHECKING:
+    from inference.fit import Fitted
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="ppmodels",
+    help="Fit, judge and sample generative models.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+UsageError: Any = typer.BadParameter.__bases__[0]  # typer does not export it
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:INDEX, or auto: cuda where there is one.")]
+SplitOption = Annotated[str, typer.Option(help="Which data: train, valid, test or all.")]
+NumDataOption = Annotated[int | None, typer.Option(min=0, help="How many data, 0 for all; else the recipe's.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 for success, 1 where `doctor` found something, 2 for wrong input, 130 if interrupted.
+
+    >>> main(["fit", "digits-va"])
+    2
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    settings = SimpleNamespace(debug=False)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: line("warning", message)
+        try:
+            code = typer.main.get_command(app).main(
+                args=arguments or ["--help"],
+                prog_name="ppmodels",
+                standalone_mode=False,
+                obj=settings,
+            )
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader of a pipe has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except UsageError as error:
+            line("error", error.format_message())
+            return 2
+        except (ValueError, TypeError, OSError, ArithmeticError, ImportError) as error:
+            if settings.debug:
+                raise
+            line("error", _message(error))
+            return 2
+        except typer.Abort:
+            return 130
+    return code if isinstance(code, int) else 0
+
+
+def _message(error: Exception) -> str:
+    """What an error says; the system's own errors say it in numbers."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if wanted:
+        print(f"ppmodels {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def ppmodels(
+    context: typer.Context,
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Fit, judge and sample generative models."""
+    context.obj.debug = debug
+
+
+@app.command("list")
+def list_(*, json: JsonOption = False) -> None:
+    """List the models and the recipes."""
+    from ppmodels import zoo
+    from ppmodels.recipes import load_recipe, recipe_names
+
+    recipes = [load_recipe(name) for name in recipe_names()]
+    rows = [{"recipe": r.name, "data": r.data.name, "bound": r.bound.name, "paper": r.paper} for r in recipes]
+    if json:
+        print(to_json({"models": zoo.table(), "recipes": rows}))
+        return
+    print_table(zoo.table())
+    print()
+    print_table(rows)
+
+
+@app.command()
+def fit(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or a path to a .toml.")],
+    *,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe: bound.num_particles=50.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The same as --set seed=SEED.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; else a new one in runs/.")] = None,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Fit the pair of a recipe to its data, and write a run folder."""
+    from ppmodels.recipes import load_recipe
+
+    from . import experiment
+
+    wanted = load_recipe(recipe, [*(changes or []), *([] if seed is None else [f"seed={seed}"])])
+    folder = out or _free_folder(f"{wanted.name}-{wanted.seed}")
+    with _resumable(folder):
+        fitted = experiment.fit_recipe(wanted, folder, device=experiment.parse_device(device))
+    _print_fitted(fitted, json=json)
+
+
+@app.command()
+def resume(run: RunArgument, *, device: DeviceOption = "auto", json: JsonOption = False) -> None:
+    """Go on with a run from its newest checkpoint, to the end its recipe asks for."""
+    from inference.runs import Run
+
+    from . import experiment
+
+    recipe, place = experiment.run_recipe(Run(run)), experiment.parse_device(device)
+    with _resumable(run):
+        fitted = experiment.fit_recipe(recipe, run, device=place, resume=True)
+    _print_fitted(fitted, json=json)
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    *,
+    split: SplitOption = "test",
+    num_particles: Annotated[int | None, typer.Option(help="K, draws per datum; else the recipe's.")] = None,
+    num_data: NumDataOption = None,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Estimate log p(x) with its errors, and judge the guide; writes evaluation.json and per_datum.csv."""
+    from . import experiment
+
+    fitted = experiment.open_run(run, device=experiment.parse_device(device))
+    found = experiment.evaluate(fitted, split=split, num_particles=num_particles, num_data=num_data)
+    if json:
+        print(to_json(found))
+        return
+    _print_evaluation(found)
+
+
+@app.command()
+def bounds(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    *,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--bounds", help="elbo, iwae:K, renyi:ALPHA:K or vrmax:K, as many as wanted; else the recipe's."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write it here: .csv, .json, .md or .parquet.")] = None,
+    split: SplitOption = "test",
+    num_data: NumDataOption = None,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Print the bound ladders of runs under one another, and what sets the runs apart."""
+    from . import experiment, ladder
+
+    if out is not None:
+        ladder.check_suffix(out)
+    place = experiment.parse_device(device)
+    folders, wanted = ladder.sort_out(runs, names or ())
+    fitted = [experiment.open_run(folder, device=place) for folder in folders]
+    rungs = [ladder.climb(one, wanted, split=split, num_data=num_data) for one in fitted]
+    if out is not None:
+        ladder.write(out, rungs)
+    if json:
+        print(to_json(ladder.document(rungs)))
+        return
+    print_table(ladder.rows(rungs))
+    if apart := ladder.differences(rungs):
+        print()
+        print_table(apart)
+
+
+@app.command()
+def sample(
+    run: RunArgument,
+    *,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many samples, and how many reconstructions.")] = 64,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to: .png, .pdf, .svg, or .csv; else samples.png in the run folder.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seeds the draws.")] = 0,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Draw from the model, and reconstruct test data: grids of images, or rows of numbers."""
+    from . import experiment
+
+    fitted = experiment.open_run(run, device=experiment.parse_device(device))
+    written = experiment.write_samples(fitted, n, out, seed=seed)
+    if json:
+        print(to_json({name: str(path) for name, path in written.items()}))
+        return
+    for path in written.values():
+        print(path)
+
+
+@app.command()
+def doctor(*, json: JsonOption = False) -> None:
+    """Look over the machine: versions, devices, compiler, data; exit code 1 if something is bad."""
+    from .doctor import examine
+
+    rows = examine()
+    if json:
+        print(to_json(rows))
+    else:
+        print_table(rows)
+    if any(row["state"] == "bad" for row in rows):
+        raise typer.Exit(1)
+
+
+def _free_folder(name: str) -> Path:
+    """The first of runs/name, runs/name-2, ... that is not there yet."""
+    names = chain([name], (f"{name}-{i}" for i in count(2)))
+    return next(folder for folder in map(Path("runs").joinpath, names) if not folder.exists())
+
+
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """Say how to go on where a run is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        begun = (folder / "manifest.json").exists()
+        line("interrupted", f"go on with `ppmodels resume {folder}`" if begun else "nothing was written")
+        raise typer.Exit(130) from None
+
+
+def _print_fitted(fitted: Fitted, *, json: bool) -> None:
+    assert fitted.run is not None
+    last = {str(k): v for k, v in fitted.metrics.to_dict("records")[-1].items() if v == v}
+    if json:
+        summary = {"run": str(fitted.run.folder), "steps": fitted.steps, "seconds": fitted.seconds}
+        print(to_json({**summary, "stopped": fitted.stopped, "best_score": fitted.best_score, "metrics": last}))
+        return
+    print(f"{fitted.run.folder}: {fitted.steps} steps in {fitted.seconds:.1f} s, {fitted.stopped}")
+    print("  ".join(f"{k} {v:.4g}" for k, v in last.items() if k not in ("step", "seconds") and isinstance(v, float)))
+
+
+def _print_evaluation(found: dict[str, Any]) -> None:
+    data, value, khat, ess = (found[key] for key in ("data", "log_likelihood", "khat", "ess"))
+    units = (f"{site}: {count['active']} of {count['of']}" for site, count in found["active_units"].items())
+    lines = {
+        "run": f"{found['run']}, step {found['step']}",
+        "data": f"{data['name']} {data['split']}, {data['protocol']}, n = {data['n']}",
+        "log p(x)": f"{value['value']:.3f} nats per datum, s.e. {value['se']:.3f} over data, "
+        f"{value['mc_se']:.3f} over draws; K = {found['num_particles']}",
+        "k-hat": f"median {khat['median']:.2f}, too high for {khat['share_too_high']:.0%} of the data",
+        "ESS": f"median {ess['median']:.0f}, least {ess['least']:.1f}",
+        "active units": ", ".join(units),
+        "seconds": f"{found['seconds']:.1f}",
+    }
+    for label, text in lines.items():
+        print(f"{label:14}{text}")
