@@ -35,7 +35,7 @@ OBJECTIVES = {"vae": Variational(ELBO(), num_particles=1), "iwae": Variational(I
 
 
 def train_and_judge(
-    name: str, epochs: int, out: Path, seed: int, num_test: int
+    name: str, epochs: int, out: Path, *, seed: int = 0, num_test: int = 10_000, batch_size: int = 100, lr: float = 1e-3
 ) -> tuple[dict[str, object], LogLikelihood]:
     """One row of the table, and log p(x) per test image for the paired difference."""
     train, test = mnist("dynamic", split="train"), mnist("dynamic", split="test").realise(0).head(num_test)
@@ -43,15 +43,15 @@ def train_and_judge(
         torch.manual_seed(seed)
         model = VAE(StandardNormal(50), ConditionalBernoulli(MLP(50, (200, 200)), 784, logits=train.logits()))
         guide = AmortizedNormal(ConditionalNormal(MLP(784, (200, 200)), 50))
-    cosine = partial(CosineAnnealingLR, T_max=epochs, eta_min=1e-4)
+    cosine = partial(CosineAnnealingLR, T_max=epochs, eta_min=lr / 10)
     fitted = fit(
         model,
         guide,
         train,
         OBJECTIVES[name],
         epochs=epochs,
-        batch_size=100,
-        optimizer=adam(1e-3),
+        batch_size=batch_size,
+        optimizer=adam(lr),
         schedule=cosine,
         seed=seed,
         out=out / name,
@@ -66,6 +66,8 @@ def train_and_judge(
     row = {
         "objective": name,
         "epochs": epochs,
+        "batch": batch_size,
+        "lr": lr,
         "IS-5000 (nats)": f"{found.mean:.3f}",
         "s.e. over images": f"{found.mean_se:.3f}",
         "s.e. over draws": f"{found.mean_mc_se:.3f}",
@@ -82,12 +84,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=150)
     parser.add_argument("--only", choices=list(OBJECTIVES))
+    parser.add_argument("--batch-size", type=int, default=100)
+    parser.add_argument("--lr", type=float, default=1e-3, help="first learning rate; a cosine takes it to a tenth")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--num-test", type=int, default=10_000)
     parser.add_argument("--out", type=Path, default=Path("runs/mnist"))
     args = parser.parse_args()
     names = [args.only] if args.only else list(OBJECTIVES)
-    found = {name: train_and_judge(name, args.epochs, args.out, args.seed, args.num_test) for name in names}
+    options = {"seed": args.seed, "num_test": args.num_test, "batch_size": args.batch_size, "lr": args.lr}
+    found = {name: train_and_judge(name, args.epochs, args.out, **options) for name in names}
     print(pd.DataFrame([row for row, _ in found.values()]).to_string(index=False))
     if len(found) == 2:
         gain, error = paired_difference(found["iwae"][1].value, found["vae"][1].value)

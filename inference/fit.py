@@ -117,11 +117,11 @@ def fit(
     validation = None if validation is None else as_data(validation)
     _check_arguments(epochs, steps, batch_size, clip_norm, patience, validation, report_every)
     first = data.batch(torch.arange(min(batch_size, len(data))))
-    settings = {"batch_size": batch_size, "seed": seed, "data": data.describe()}
-    run = _open_run(out, settings, recipe, resume=resume)
     pair, device = Pair(model, guide), first_tensor(first).device
+    settings = {"batch_size": batch_size, "seed": seed, "device": device.type, "data": data.describe()}
     with seeded(seed, device), pair.mode(training=True):
         task = (objective or Variational()).task(pair, first)
+        run = _open_run(out, settings, recipe, resume=resume)
         loop = Loop(pair, task, data, validation, first, device, run, seed, batch_size, clip_norm, patience)
         loop.set_up(optimizer or adam(), schedule)
         saved = run.latest() if run is not None else None

@@ -91,7 +91,8 @@ class Loop:
             if epoch_ends:
                 record |= self.end_epoch()
             self.log(record)
-            if time.monotonic() - saved >= checkpoint_seconds or self.step == total:
+            done = self.step == total or self.stopped != "finished"
+            if done or time.monotonic() - saved >= checkpoint_seconds:
                 self.save()
                 saved = time.monotonic()
 

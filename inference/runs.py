@@ -64,7 +64,11 @@ class Run:
     @property
     def manifest(self) -> dict[str, Any]:
         """What the run says of itself."""
-        found: dict[str, Any] = json.loads((self.folder / "manifest.json").read_text())
+        path = self.folder / "manifest.json"
+        try:
+            found: dict[str, Any] = json.loads(path.read_text())
+        except json.JSONDecodeError as error:
+            raise RunError(f"`{path}` is not the JSON that `fit` wrote ({error}): restore it, or start again") from None
         return found
 
     def update(self, **entries: Any) -> None:

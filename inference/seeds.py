@@ -14,10 +14,12 @@ __all__ = ["permutation", "rng_state", "seeded", "set_rng_state"]
 @contextmanager
 def seeded(seed: int | None, device: torch.device | None = None) -> Iterator[None]:
     """Run a block under its own seed (or, with `None`, on a copy of the present state), then put the state back."""
-    devices = [device] if device is not None and device.type == "cuda" else []
+    devices = [device] if device is not None and device.type == "cuda" else []  # others are left alone
     with torch.random.fork_rng(devices=devices):
         if seed is not None:
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
+            if devices:
+                torch.cuda.manual_seed(seed)
         yield
 
 

@@ -23,11 +23,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["SOURCES", "CorruptFileError", "Folder", "Images", "read_idx"]
+__all__ = ["SOURCES", "CorruptFileError", "Folder", "Images", "find", "places", "read_idx"]
 
 Folder: TypeAlias = str | Path | None
 Images: TypeAlias = tuple[NDArray[Any], NDArray[Any]]  # (n, height, width) and labels (n,)
 T = TypeVar("T")
+
+LAYOUTS = ("", "raw", "MNIST", "MNIST/raw")  # below each folder
 
 
 class CorruptFileError(OSError):
@@ -78,30 +80,41 @@ def _omniglot(split: str, folder: Folder) -> Images:
 SOURCES: Mapping[str, Callable[[str, Folder], Images]] = {"digits": _digits, "mnist": _mnist, "omniglot": _omniglot}
 
 
+def places(folder: Folder = None) -> list[Path]:
+    """The folders where files are looked for, in this order; the last is the cache, which downloads go to."""
+    import pooch
+
+    named = (folder, os.environ.get("PPMODELS_DATA"), pooch.os_cache("ppmodels"))
+    return [Path(place).expanduser() for place in named if place]
+
+
+def find(file: str, folder: Folder = None) -> Path | None:
+    """The first copy of a file, gzipped or plain, in the folders and their usual subfolders."""
+    names = (file, file.removesuffix(".gz"))
+    candidates = (p / layout / name for p, layout, name in product(places(folder), LAYOUTS, names))
+    return next((path for path in candidates if path.is_file()), None)
+
+
 def _fetch(file: str, base_url: str, folder: Folder, parse: Callable[[bytes], T]) -> T:
     """Parse the first copy of `file` in the folders; else download one, and keep it only if it parses."""
     import pooch
 
-    cache = Path(pooch.os_cache("ppmodels"))
-    folders = [Path(f).expanduser() for f in (folder, os.environ.get("PPMODELS_DATA"), cache) if f]
-    layouts = ("", "raw", "MNIST", "MNIST/raw")
-    for place, layout, name in product(folders, layouts, (file, file.removesuffix(".gz"))):
-        if (path := place / layout / name).is_file():
-            return _read(path, parse, advice="delete it, and it is downloaded again")
+    if (path := find(file, folder)) is not None:
+        return _read(path, parse, advice="delete it, and it is downloaded again")
 
     def download(url: str, output: str, _: Any) -> None:  # to a temporary name, which pooch changes at the end
         pooch.HTTPDownloader()(url, output, None)
         _read(Path(output), parse, name=url, advice="try again later, or take the file from elsewhere")
 
     try:
-        pup = pooch.create(cache, base_url, registry={file: None})
+        pup = pooch.create(places(folder)[-1], base_url, registry={file: None})
         return _read(Path(pup.fetch(file, downloader=download)), parse)
     except CorruptFileError:
         raise
     except OSError as problem:
-        places = ", ".join(map(str, folders))
+        looked = ", ".join(map(str, places(folder)))
         raise FileNotFoundError(
-            f"`{file}` is not in {places}, and {base_url}{file} cannot be had ({type(problem).__name__}): "
+            f"`{file}` is not in {looked}, and {base_url}{file} cannot be had ({type(problem).__name__}): "
             "put the file into one of these folders, or name its folder in $PPMODELS_DATA"
         ) from None
 

@@ -1,21 +1,24 @@
 """What every test runs under: its own seed, one thread, and an empty parameter store, all put back after it."""
 
+import os
 from collections.abc import Iterator
 
 import pyro
 import pytest
 import torch
 
+os.environ["OMP_NUM_THREADS"] = "1"  # of the processes tests start
+torch.set_num_threads(1)
+
 
 @pytest.fixture(autouse=True)
 def _clean() -> Iterator[None]:
-    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    dtype = torch.get_default_dtype()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         pyro.clear_param_store()
         yield
         pyro.clear_param_store()
-    torch.set_num_threads(threads)
     torch.set_default_dtype(dtype)
 
 

@@ -124,6 +124,13 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         Run(tmp_path)
 
 
+def test_a_broken_manifest_is_named(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", manifest={})
+    (run.folder / "manifest.json").write_text("{")
+    with pytest.raises(RunError, match=r"manifest.json` is not the JSON that `fit` wrote"):
+        run.update(status="finished")
+
+
 def test_a_run_without_checkpoints_has_no_result(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", manifest={})
     assert run.latest() is None

@@ -281,6 +281,12 @@ def test_a_run_folder_is_not_overwritten_nor_resumed_with_other_settings(tmp_pat
         run(Factor(z_dim=3), x, out=tmp_path / "run", resume=True)
 
 
+def test_a_refused_pair_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no parameters to learn"):
+        fit(toy.model, toy.wrong, toy.data(4), steps=1, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_unwritable_folders_are_refused_before_training(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"`out` .*file/run cannot be written"):

@@ -135,6 +135,8 @@ def test_bad_types_and_counts_are_refused() -> None:
         log_likelihood(toy.model, toy.exact, [[1.0, 2.0, 3.0]])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="`num_particles` is 0"):
         log_likelihood(toy.model, toy.exact, toy.data(2), num_particles=0)
+    with pytest.raises(ValueError, match="`data` is one datum, expected at least two"):
+        active_units(toy.model, toy.exact, toy.data(1))
     with pytest.raises(ValueError, match="`batch_size` is 0"):
         log_likelihood(toy.model, toy.exact, toy.data(2), batch_size=0)
 

@@ -65,6 +65,8 @@ def active_units(
         Burda, Grosse and Salakhutdinov, *Importance Weighted Autoencoders*, 2016, arXiv 1509.00519.
     """
     data = as_data(data)
+    if len(data) < 2:
+        raise ValueError("`data` is one datum, expected at least two: activity is a variance over data")
     pair = Pair(model, guide)
     layout = inspect_pair(pair, next(batches(data, batch_size)))
     means: dict[str, list[Tensor]] = {site: [] for site in layout.latents}

@@ -10,10 +10,10 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from pathlib import Path
 from typing import Any, Literal
 
-import pooch
 import torch
 
 import ppmodels
+from ppmodels import sources
 
 __all__ = ["examine"]
 
@@ -21,8 +21,7 @@ State = Literal["ok", "missing", "bad"]
 
 NEEDED = ("ppmodels", "torch", "pyro-ppl", "numpy", "pandas", "scipy", "arviz-base", "arviz-stats", "safetensors")
 WELCOME = ("zuko", "nutpie")
-FILES = {"mnist": "train-images-idx3-ubyte", "omniglot": "chardata.mat"}
-LAYOUTS = ("", "raw", "MNIST", "MNIST/raw")
+FILES = {"mnist": "train-images-idx3-ubyte.gz", "omniglot": "chardata.mat"}
 
 
 def examine() -> list[dict[str, Any]]:
@@ -49,12 +48,9 @@ def _devices() -> Iterator[tuple[str, str, State]]:
 
 def _data() -> Iterator[tuple[str, str, State]]:
     """Where the files of a dataset lie, or where they were looked for."""
-    named = os.environ.get("PPMODELS_DATA")
-    places = [*([Path(named).expanduser()] if named else []), Path(pooch.os_cache("ppmodels"))]
     for name, file in FILES.items():
-        found = (path for place in places for layout in LAYOUTS for path in (place / layout).glob(f"{file}*"))
-        path = next(found, None)
-        looked = f"not in {', '.join(map(str, places))}; downloaded when asked for"
+        path = sources.find(file)
+        looked = f"not in {', '.join(map(str, sources.places()))}; downloaded when asked for"
         yield name, str(path.parent) if path else looked, "ok" if path else "missing"
 
 
