@@ -11,6 +11,14 @@ os.environ["OMP_NUM_THREADS"] = "1"  # of the processes tests start
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need CUDA say so where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs CUDA"))
+
+
 @pytest.fixture(autouse=True)
 def _clean() -> Iterator[None]:
     dtype = torch.get_default_dtype()

@@ -67,6 +67,13 @@ def test_crossed_bounds_name_both_rows_and_keep_the_numbers() -> None:
     assert isinstance(error.value.ladder.table, pd.DataFrame)
 
 
+def test_rows_by_name() -> None:
+    found = ladder(5)
+    assert found.row("IWAE-50").num_particles == 50
+    with pytest.raises(KeyError, match="`label` is 'IWAE', expected one of ELBO, "):
+        found.row("IWAE")
+
+
 def test_one_datum_has_no_spread_but_a_value() -> None:
     found = compare_bounds(toy.model, toy.wrong, toy.data(1), ["elbo", "iwae:20"], num_particles=100)
     assert found.table["se"].isna().all()
