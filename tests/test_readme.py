@@ -44,7 +44,7 @@ def test_the_table_of_models_is_the_zoos() -> None:
     from ppmodels.zoo import table
 
     for row in table():
-        assert f"| `{row['name']}` |" in README
+        assert f"| `{row['model']}` |" in README
         assert row["paper"] in README
 
 
