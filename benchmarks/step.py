@@ -11,6 +11,7 @@ import pyro
 import torch
 from pyro.infer import SVI, RenyiELBO, Trace_ELBO
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from guides import AmortizedNormal
 from inference.bounds import ELBO, IWAE
@@ -32,7 +33,7 @@ def burda() -> tuple[nn.Module, nn.Module]:
 
 
 def ours(K: int, x: Tensor) -> Callable[[], object]:
-    """A phase and a fused Adam, as `fit` steps them."""
+    """A phase with its parts, the check of the gradient's norm, and a fused Adam, as `fit` steps them."""
     model, guide = burda()
     objective = Variational(ELBO() if K == 1 else IWAE(), num_particles=K)
     phase = objective.task(Pair(model, guide), x).phases[0]
@@ -40,7 +41,9 @@ def ours(K: int, x: Tensor) -> Callable[[], object]:
     optimizer, step = adam(1e-3)(parameters), torch.zeros(())
 
     def update() -> None:
-        gradients = torch.autograd.grad(phase.loss(x, step).loss, parameters)
+        loss = phase.loss(x, step).loss
+        gradients = torch.autograd.grad(loss, parameters)
+        assert bool(torch.isfinite(loss + get_total_norm(gradients)))
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         optimizer.step()

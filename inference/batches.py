@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from inference.pair import first_tensor
+from inference.seeds import seeded
 from ppmodels.contracts import Batch, Data
 
 __all__ = ["TensorData", "as_data", "batches", "device_of"]
@@ -104,4 +105,5 @@ def batches(data: Data, batch_size: int, order: Tensor | None = None) -> Iterato
 
 def device_of(data: Data) -> torch.device:
     """Where a dataset lives."""
-    return first_tensor(data.batch(torch.zeros(1, dtype=torch.long))).device
+    with seeded(None):  # reading may draw noise
+        return first_tensor(data.batch(torch.zeros(1, dtype=torch.long))).device

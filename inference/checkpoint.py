@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,12 +70,13 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, kind: Kind = "step"
     training = io.BytesIO()
     torch.save(dict(checkpoint.training), training)
     files = {"parameters.safetensors": save_safetensors(tensors), "training.pt": training.getvalue()}
-    meta = {
+    meta: dict[str, Any] = {
         "format": FORMAT,
         "step": checkpoint.step,
         "progress": dict(checkpoint.progress),
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
+    meta["sha256"]["checkpoint.json"] = _digest(meta)
     try:
         temporary.mkdir(parents=True, exist_ok=True)
         for name, content in (files | {"checkpoint.json": json.dumps(meta, indent=2).encode()}).items():
@@ -90,12 +92,14 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, kind: Kind = "step"
         ) from error
     for old in checkpoints(folder, kind)[keep:]:
         _discard(old)
+    for left_by_a_kill in folder.glob(".*-*"):
+        shutil.rmtree(left_by_a_kill, ignore_errors=True)
     return target
 
 
 def checkpoints(folder: Path, kind: Kind = "step") -> list[Path]:
     """The whole checkpoints of a kind, newest first."""
-    return sorted(folder.glob(f"{kind}-*"), reverse=True)
+    return sorted((p for p in folder.glob(f"{kind}-*") if re.fullmatch(rf"{kind}-\d{{9}}", p.name)), reverse=True)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -109,6 +113,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         files = {name: (path / name).read_bytes() for name in ("parameters.safetensors", "training.pt")}
         if meta["format"] != FORMAT:
             raise _bad(path, "checkpoint.json", f"has format {meta['format']}, expected {FORMAT}")
+        if _digest(meta) != meta["sha256"]["checkpoint.json"]:
+            raise _bad(path, "checkpoint.json", "is not what was written")
         for name, content in files.items():
             if hashlib.sha256(content).hexdigest() != meta["sha256"][name]:
                 raise _bad(path, name, f"is not what was written ({len(content)} bytes, another sha256)")
@@ -122,6 +128,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise _bad(path, Path(error.filename).name, "is missing") from None
     except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise _bad(path, "checkpoint.json", f"cannot be read ({type(error).__name__}: {error})") from None
+
+
+def _digest(meta: Mapping[str, Any]) -> str:
+    """SHA-256 of what a checkpoint says of itself, less this very digest."""
+    files = {name: digest for name, digest in meta["sha256"].items() if name != "checkpoint.json"}
+    return hashlib.sha256(json.dumps({**meta, "sha256": files}, sort_keys=True).encode()).hexdigest()
 
 
 def write_atomically(path: Path, content: str) -> None:

@@ -8,17 +8,16 @@ the site in the model was itself drawn from it in the guide: with :math:`q(z_1 \
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-import pyro
 import torch
 from pyro.distributions.util import scale_and_mask
 from pyro.infer.inspect import get_dependencies
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
+from inference.flags import validating
 from inference.layout import Layout, Site, sample_sites
 from inference.pair import Pair, call, first_tensor
 from inference.seeds import seeded
@@ -44,24 +43,42 @@ def closed_form_kl(guide_site: Site, model_site: Site, scale: float | Tensor = 1
 def closed_form_sites(pair: Pair, batch: Batch, layout: Layout) -> tuple[str, ...]:
     """The latent sites of a pair whose KL has a closed form that leaves the ELBO's mean as it is."""
     device = first_tensor(batch).device
-    with seeded(None, device), pair.mode(training=False), torch.no_grad(), pyro.validation_enabled(False):
+    with seeded(None, device), pair.mode(training=False), torch.no_grad(), validating(enabled=False):
         guide_trace, model_trace = pair.traces(batch)
         q_sites, p_sites = sample_sites(guide_trace), sample_sites(model_trace)
         known = [name for name in layout.latents if _is_known(q_sites[name], p_sites[name])]
-        if len(layout.latents) == 1:
+        if len(layout.latents) == 1 and not layout.enumerated:
             return tuple(known)
-        parents, drawn_from = (_parents(program, batch) for program in (pair.model, pair.guide))
-    others = {name: [k for k in parents[name] if k != name and k in layout.latents] for name in known}
-    return tuple(name for name in known if not any(name in drawn_from[k] for k in others[name]))
+        in_model, in_guide = (_parents(program, batch) for program in (pair.model, pair.guide))
+    before, drawn_from = _ancestors(in_model), _ancestors(in_guide)
+    return tuple(
+        name
+        for name in known
+        if not before[name] & set(layout.enumerated)
+        and not any(name in drawn_from[parent] for parent in in_model[name] & set(layout.latents) - {name})
+    )
 
 
-def _parents(program: Program, batch: Batch) -> dict[str, Iterable[str]]:
-    """The sites each site was drawn from, itself included."""
+def _parents(program: Program, batch: Batch) -> dict[str, set[str]]:
+    """The sites each site is drawn from, itself included."""
     found: Any = get_dependencies(partial(call, program, batch))["prior_dependencies"]
-    return dict(found)
+    return {name: {name, *parents} for name, parents in found.items()}
+
+
+def _ancestors(parents: dict[str, set[str]]) -> dict[str, set[str]]:
+    """The same, through any number of others."""
+    found = parents
+    for _ in parents:  # as many rounds as the longest chain could need
+        found = {name: {a for site in sites for a in found[site]} for name, sites in found.items()}
+    return found
 
 
 def _is_known(guide_site: Site, model_site: Site) -> bool:
+    """Whether there is a closed form, and both sides count the site alike."""
+    masks = guide_site["mask"], model_site["mask"]
+    alike = masks[0] is masks[1] or (all(isinstance(m, Tensor) for m in masks) and torch.equal(*masks))
+    if not alike or not bool(torch.as_tensor(guide_site["scale"] == model_site["scale"]).all()):
+        return False
     try:
         closed_form_kl(guide_site, model_site)
     except ValueError:

@@ -11,15 +11,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from inference.batches import as_data, batches, device_of
+from inference.batches import as_data
 from inference.bounds import ELBO, Bound, Direction, Estimate, estimate, parse_bound
-from inference.closed_form import closed_form_sites
 from inference.diagnostics.khat import pareto_khat
+from inference.evaluation import weigh_data
 from inference.pair import Pair
-from inference.particles import inspect_pair
-from inference.progress import progress_bar
-from inference.seeds import seeded
-from inference.weights import Weights, draw_weights
+from inference.weights import Weights, check_particles
 from ppmodels.contracts import Batch, Data, Program
 
 __all__ = ["BoundSpec", "CrossedBoundsError", "Ladder", "compare_bounds", "paired_difference"]
@@ -87,7 +84,7 @@ class Ladder:
                 "se": float(row.value.std()) / math.sqrt(n) if n > 1 else math.nan,
                 "mc_se": float(row.standard_error.square().sum().sqrt()) / n,
                 "seconds": row.seconds,
-                "khat": float(self.khat.median()),
+                "khat": float(self.khat.nanmedian()),
             }
             for row in self.rows
         )
@@ -147,7 +144,7 @@ def compare_bounds(
     model: Program,
     guide: Program,
     data: Data | Batch,
-    bounds: Iterable[BoundSpec] = DEFAULT_BOUNDS,
+    bounds: str | Iterable[BoundSpec] = DEFAULT_BOUNDS,
     *,
     num_particles: int | None = None,
     batch_size: int = 100,
@@ -186,33 +183,29 @@ def compare_bounds(
     >>> bool(ladder.table["value"].is_monotonic_increasing)
     True
     """
-    specs = [_read(spec) for spec in bounds]
+    specs = [_read(spec) for spec in ([bounds] if isinstance(bounds, str) else bounds)]
     if not specs:
         raise ValueError("`bounds` is empty, expected at least one row")
+    if num_particles is not None:
+        check_particles(num_particles)
     K = max([num_particles or 1, *(k or 1 for _, k in specs)])
     rows = [_Row(bound, k or K) for bound, k in specs]
     _check_labels([row.label for row in rows])
-    data, pair = as_data(data), Pair(model, guide)
     khat: list[Tensor] = []
-    with (
-        seeded(seed, device_of(data)),
-        pair.mode(training=False),
-        torch.no_grad(),
-        progress_bar("bounds", len(data), show=progress) as bar,
+    for weights, seconds in weigh_data(
+        Pair(model, guide),
+        as_data(data),
+        K,
+        label="bounds",
+        batch_size=batch_size,
+        chunk=chunk,
+        seed=seed,
+        progress=progress,
+        analytic_kl=any(isinstance(row.bound, ELBO) and row.bound.kl == "analytic" for row in rows),
     ):
-        layout = None
-        for batch in batches(data, batch_size):
-            if layout is None:
-                layout = inspect_pair(pair, batch)
-                analytic = any(isinstance(row.bound, ELBO) and row.bound.kl == "analytic" for row in rows)
-                sites = closed_form_sites(pair, batch, layout) if analytic else ()
-            start = time.perf_counter()
-            weights = draw_weights(pair, batch, K, layout, chunk=chunk, analytic_kl=sites)
-            drawn = time.perf_counter() - start
-            for row in rows:
-                row.add(weights, drawn * row.num_particles / K)
-            khat.append(pareto_khat(weights.log_w))
-            bar.advance(weights.num_data)
+        for row in rows:
+            row.add(weights, seconds * row.num_particles / K)
+        khat.append(pareto_khat(weights.log_w))
     return Ladder(tuple(row.done() for row in rows), torch.cat(khat)).check()
 
 

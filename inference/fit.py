@@ -7,24 +7,24 @@ with the same bits as one left alone.
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyro
 import torch
 
-from inference.batches import as_data
+from inference.batches import as_data, device_of
+from inference.flags import validating
 from inference.loop import DivergedError, Loop
 from inference.objectives import Objective, Variational
 from inference.optim import OptimizerFactory, ScheduleFactory, adam
 from inference.pair import Pair, first_tensor
 from inference.progress import progress_bar
 from inference.runs import Run, RunError
-from inference.seeds import seeded
+from inference.seeds import reseed, seeded
 from ppmodels.contracts import Batch, Data, Program
 
 __all__ = ["DivergedError", "Fitted", "fit"]
@@ -92,7 +92,8 @@ def fit(
         seed: seeds the order of the data and all noise; the caller's random state is left as it is.
         out: a run folder to write; without one nothing is written.
         recipe: what was asked, kept in the run folder as TOML.
-        resume: go on from the newest checkpoint in `out`, or start there if it holds none.
+        resume: go on from the newest checkpoint in `out`, or start there if it holds none. Only `epochs` or `steps`
+            may differ from what the run was begun with.
         report_every: updates between reports (metrics, progress).
         checkpoint_seconds: least time between checkpoints; 0 for one at every report.
         progress: show a bar; by default where there is a terminal.
@@ -116,24 +117,26 @@ def fit(
     data = as_data(data)
     validation = None if validation is None else as_data(validation)
     _check_arguments(epochs, steps, batch_size, clip_norm, patience, validation, report_every)
-    first = data.batch(torch.arange(min(batch_size, len(data))))
-    pair, device = Pair(model, guide), first_tensor(first).device
-    settings = {"batch_size": batch_size, "seed": seed, "device": device.type, "data": data.describe()}
-    with seeded(seed, device), pair.mode(training=True):
-        task = (objective or Variational()).task(pair, first)
-        run = _open_run(out, settings, recipe, resume=resume)
-        loop = Loop(pair, task, data, validation, first, device, run, seed, batch_size, clip_norm, patience)
-        loop.set_up(optimizer or adam(), schedule)
-        saved = run.latest() if run is not None else None
-        if saved is not None:
-            loop.restore(saved)
-        else:
-            loop.save()
-        total = steps or (epochs or 0) * math.ceil(len(data) / batch_size)
-        with pyro.validation_enabled(False), progress_bar("fit", total, done=loop.step, show=progress) as bar:
-            loop.go(total, report_every, checkpoint_seconds, bar)
-        loop.finish()
-    return Fitted(loop.step, loop.seconds, loop.best_score, loop.stopped, loop.metrics(), run)
+    with seeded(seed, device_of(data)):
+        first = data.batch(torch.arange(min(batch_size, len(data))))
+        pair, device = Pair(model, guide), first_tensor(first).device
+        with pair.mode(training=True):
+            task = (objective or Variational()).task(pair, first)
+            loop = Loop(pair, task, data, validation, first, device, seed, batch_size, clip_norm, patience)
+            loop.set_up(optimizer or adam(), schedule)
+            settings = {"objective": repr(objective or Variational()), **loop.settings()}
+            loop.run = _open_run(out, settings, recipe, resume=resume)
+            saved = loop.run.latest() if loop.run is not None else None
+            if saved is not None:
+                loop.restore(saved)
+            else:
+                reseed(seed, device)  # the noise of training does not depend on what was inspected
+                loop.save()
+            total = steps or (epochs or 0) * loop.per_epoch
+            with validating(enabled=False), progress_bar("fit", total, done=loop.step, show=progress) as bar:
+                loop.go(total, report_every, checkpoint_seconds, bar)
+            loop.finish()
+    return Fitted(loop.step, loop.seconds, loop.best_score, loop.stopped, loop.metrics(), loop.run)
 
 
 def _check_arguments(
@@ -153,8 +156,8 @@ def _check_arguments(
         "batch_size": batch_size,
         "report_every": report_every,
     }.items():
-        if value is not None and value < 1:
-            raise ValueError(f"`{name}` is {value}, expected at least 1")
+        if value is not None and not (isinstance(value, int) and value >= 1):
+            raise ValueError(f"`{name}` is {value}, expected a whole number, at least 1")
     if clip_norm is not None and not clip_norm > 0:
         raise ValueError(f"`clip_norm` is {clip_norm}, expected a positive norm, or None for no clipping")
     if patience is not None and (patience < 1 or validation is None):
@@ -172,7 +175,7 @@ def _open_run(
         return Run.create(out, manifest=settings, recipe=recipe)
     run = Run(out)
     before = run.manifest
-    for name, value in settings.items():
+    for name, value in json.loads(json.dumps(settings)).items():
         if before.get(name) != value:
             raise RunError(
                 f"`{name}` is {value}, but the run in {out} was begun with {before.get(name)}: resume with the same "

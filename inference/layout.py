@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import pyro
 from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor
 from torch.distributions import Bernoulli
 
+from inference.flags import validating
 from inference.pair import Pair, first_tensor, size_of
 from ppmodels.contracts import Batch
 
@@ -32,6 +32,7 @@ class Layout:
     Attributes:
         data: name of the data plate, `None` for one joint weight of the whole batch.
         data_dim: where it stands, counted from the right.
+        subsamples: whether that plate draws a minibatch of its own from the batch.
         nesting: plate dimensions in use; particles go one to the left of them.
         latents: latent sites, in the order the guide samples them.
         enumerated: model sites that are summed out exactly.
@@ -41,6 +42,7 @@ class Layout:
 
     data: str | None
     data_dim: int
+    subsamples: bool
     nesting: int
     latents: tuple[str, ...]
     enumerated: tuple[str, ...]
@@ -81,7 +83,7 @@ def read_layout(pair: Pair, batch: Batch, *, joint: bool = False) -> Layout:
         ValueError: if a site is missing, stands outside the data plate, or has a shape its plates do not
             explain; the message names the site.
     """
-    with pyro.validation_enabled(True):
+    with validating(enabled=True):
         guide_trace, model_trace = _run(pair, batch)
         guide_sites, model_sites = sample_sites(guide_trace), sample_sites(model_trace)
         _check_sites(guide_sites, model_sites)
@@ -185,6 +187,7 @@ def _find_layout(guide_sites: dict[str, Site], model_sites: dict[str, Site], n: 
     layout = Layout(
         data=None,
         data_dim=0,
+        subsamples=False,
         nesting=-min((plate.dim for site in sites for plate in plates_of(site)), default=0),
         latents=latents,
         enumerated=tuple(k for k, s in model_sites.items() if k not in guide_sites and not s["is_observed"]),
@@ -201,9 +204,15 @@ def _find_layout(guide_sites: dict[str, Site], model_sites: dict[str, Site], n: 
             f"site `{observed[0]['name']}` is observed in {plates}, expected a plate over the {n} data: "
             'wrap local sites in `pyro.plate("data", len(x))`, or ask for `joint=True`'
         )
-    data = next((f for f in candidates if f.name == "data"), min(candidates, key=lambda f: f.dim))
-    _check_local(sites, data)
-    return replace(layout, data=data.name, data_dim=data.dim)
+    named = [plate for plate in candidates if plate.name == "data"] or candidates
+    if len(named) > 1:
+        names = " and ".join(f"`{plate.name}`" for plate in named)
+        raise ValueError(
+            f"plates {names} both have {n} entries, so either may be the data's: call that plate `data`, or take "
+            "another batch size"
+        )
+    _check_local(sites, named[0])
+    return replace(layout, data=named[0].name, data_dim=named[0].dim, subsamples=named[0].size != n)
 
 
 def _data_plates(site: Site, n: int) -> list[Plate]:
@@ -212,7 +221,13 @@ def _data_plates(site: Site, n: int) -> list[Plate]:
 
 def _check_local(sites: list[Site], data: Plate) -> None:
     for site in sites:
-        if data not in plates_of(site):
+        twin = next((plate for plate in plates_of(site) if plate.name == data.name), None)
+        if twin is not None and twin != data:
+            raise ValueError(
+                f"plate `{data.name}` is {data}, but {twin} around site `{site['name']}`: expected one plate "
+                "over the data, in model and guide"
+            )
+        if twin is None:
             kind = "observed" if site["is_observed"] else "latent"
             raise ValueError(
                 f"site `{site['name']}` is {kind} outside the data plate `{data.name}`, so bounds per datum are "

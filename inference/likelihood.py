@@ -15,14 +15,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from inference.batches import as_data, batches, device_of
+from inference.batches import as_data
 from inference.bounds import log_mean_exp
 from inference.diagnostics.khat import effective_sample_size, khat_threshold, pareto_khat
+from inference.evaluation import weigh_data
 from inference.pair import Pair
-from inference.particles import inspect_pair
-from inference.progress import progress_bar
-from inference.seeds import seeded
-from inference.weights import draw_weights
+from inference.weights import check_particles
 from ppmodels.contracts import Batch, Data, Program
 
 __all__ = ["FewParticlesWarning", "LogLikelihood", "log_likelihood"]
@@ -79,7 +77,7 @@ class LogLikelihood:
         return (
             f"log p(x) = {self.mean:.3f} nats per datum, s.e. {self.mean_se:.3f} over {len(self.value)} data and "
             f"{self.mean_mc_se:.3f} over draws; K = {self.num_particles}, median k-hat "
-            f"{float(self.khat.median()):.2f}, k-hat too high for {self.unreliable:.0%}"
+            f"{float(self.khat.nanmedian()):.2f}, k-hat too high for {self.unreliable:.0%}"
         )
 
 
@@ -127,22 +125,18 @@ def log_likelihood(
     >>> bool(((found.value - exact).abs() < 5 * found.standard_error).all())
     True
     """
-    if num_particles < 1:
-        raise ValueError(f"`num_particles` is {num_particles}, expected at least 1: each datum needs a draw")
-    data, pair = as_data(data), Pair(model, guide)
-    rows: list[tuple[Tensor, ...]] = []
-    with (
-        seeded(seed, device_of(data)),
-        pair.mode(training=False),
-        torch.no_grad(),
-        progress_bar("log p(x)", len(data), show=progress) as bar,
-    ):
-        layout = None
-        for batch in batches(data, batch_size):
-            layout = layout or inspect_pair(pair, batch)
-            log_w = draw_weights(pair, batch, num_particles, layout, chunk=chunk).log_w
-            rows.append(summarise(log_w))
-            bar.advance(log_w.shape[1])
+    check_particles(num_particles)
+    passes = weigh_data(
+        Pair(model, guide),
+        as_data(data),
+        num_particles,
+        label="log p(x)",
+        batch_size=batch_size,
+        chunk=chunk,
+        seed=seed,
+        progress=progress,
+    )
+    rows = [summarise(weights.log_w) for weights, _ in passes]
     found = LogLikelihood(num_particles, *(torch.cat(column) for column in zip(*rows, strict=True)))
     _warn_if_few(found)
     return found
@@ -157,12 +151,14 @@ def summarise(log_w: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _warn_if_few(found: LogLikelihood) -> None:
-    low_by = float(found.standard_error.square().mean()) / 2
-    if found.unreliable > 0.1 or low_by > 0.1:
-        warnings.warn(
-            f"K = {found.num_particles} is too small for this guide: k-hat is above "
-            f"{khat_threshold(found.num_particles):.2f} for {found.unreliable:.0%} of the data and the estimate is low "
-            f"by about {low_by:.2g} nats or more; raise `num_particles`, or train a better guide",
-            FewParticlesWarning,
-            stacklevel=3,
+    K, low_by = found.num_particles, float(found.standard_error.square().mean()) / 2
+    if K < 25:
+        said = "k-hat needs at least 25 draws to judge the guide by"
+    elif found.unreliable > 0.1 or low_by > 0.1:
+        said = (
+            f"k-hat is above {khat_threshold(K):.2f} for {found.unreliable:.0%} of the data and the estimate is low by "
+            f"about {low_by:.2g} nats or more; raise `num_particles`, or train a better guide"
         )
+    else:
+        return
+    warnings.warn(f"K = {K} is too small for this guide: {said}", FewParticlesWarning, stacklevel=3)

@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from inference.batches import batches
 from inference.blame import blame
 from inference.checkpoint import Checkpoint, save_checkpoint
+from inference.layout import first_line
 from inference.objectives import Phase, Task
 from inference.optim import OptimizerFactory, ScheduleFactory
 from inference.pair import Pair
@@ -43,11 +44,11 @@ class Loop:
     validation: Data | None
     first: Batch
     device: torch.device
-    run: Run | None
     seed: int
     batch_size: int
     clip_norm: float | None
     patience: int | None
+    run: Run | None = None
     step: int = 0
     seconds: float = 0.0
     best_score: float | None = None
@@ -66,8 +67,28 @@ class Loop:
         self.schedules = [schedule(o) for o in self.optimizers] if schedule else []
         if self.validation is None and any(isinstance(s, ReduceLROnPlateau) for s in self.schedules):
             raise ValueError("`schedule` waits for a plateau of the validation score, expected `validation` data")
+        if self.validation is not None:
+            try:  # what is wrong with it shows before training
+                with seeded(None, self.device):
+                    self.score_batch(next(batches(self.validation, self.batch_size)))
+            except RuntimeError as error:
+                raise ValueError(f"`validation` does not suit the pair: {first_line(error)}") from error
         self.clock = torch.zeros((), device=self.device)  # the step, as the phases see it
         self.order = (-1, torch.empty(0))
+
+    def settings(self) -> dict[str, Any]:
+        """What a resumed run must share with the one it goes on with, as plain values."""
+        return {
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "clip_norm": self.clip_norm,
+            "patience": self.patience,
+            "device": self.device.type,
+            "optimizer": [_plain(type(o).__name__, o.defaults) for o in self.optimizers],
+            "schedule": [_plain(type(s).__name__, s.state_dict()) for s in self.schedules],
+            "data": self.data.describe(),
+            "validation": None if self.validation is None else self.validation.describe(),
+        }
 
     @property
     def per_epoch(self) -> int:
@@ -139,7 +160,8 @@ class Loop:
             self.run.update(status="diverged", steps=self.step)
         raise DivergedError(
             f"training stopped at step {self.step} (epoch {self.step // self.per_epoch}): "
-            f"{blame(self.pair, batch, self.task.layout, named)}; {left}; lower the learning rate or set `clip_norm`"
+            f"{blame(self.pair, batch, self.task.layout, named)}; {left}; start again with a lower learning rate, or "
+            "with `clip_norm`"
         )
 
     def report(self, window: _Window, bar: Progress) -> dict[str, Any]:
@@ -181,11 +203,21 @@ class Loop:
     def score(self) -> float:
         """Mean score of the validation data, under the same noise every time."""
         assert self.validation is not None
+        with seeded(self.seed + 1, self.device):
+            values = [self.score_batch(batch) for batch in batches(self.validation, self.batch_size)]
+        score = float(torch.cat(values).mean())
+        if not math.isfinite(score):
+            raise DivergedError(
+                f"the validation score is {score} after step {self.step}: look for data the pair rules out"
+            )
+        return score
+
+    def score_batch(self, batch: Batch) -> Tensor:
+        """One score per datum, in evaluation mode; the random state moves on."""
         if self.task.score is None:
             raise ValueError("`validation` is given, but the objective has no score to judge it by: leave it out")
-        with seeded(self.seed + 1, self.device), self.pair.mode(training=False), torch.no_grad():
-            values = [self.task.score(batch) for batch in batches(self.validation, self.batch_size)]
-        return float(torch.cat(values).mean())
+        with self.pair.mode(training=False), torch.no_grad():
+            return self.task.score(batch)
 
     def keep_best(self) -> None:
         """Set aside the parameters of the best score, where patience will ask for them."""
@@ -244,6 +276,12 @@ class Loop:
     def metrics(self) -> pd.DataFrame:
         """Every report so far, those of resumed parts included."""
         return self.run.metrics() if self.run is not None else pd.DataFrame(self.history)
+
+
+def _plain(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked of an optimiser or a schedule: its name and its numbers, before it has made a step."""
+    numbers = {k: v for k, v in state.items() if isinstance(v, (int, float, str)) and k[0] != "_"}
+    return {"name": name} | {k: v for k, v in numbers.items() if isinstance(v, str) or math.isfinite(v)}
 
 
 class _Window:

@@ -109,6 +109,11 @@ class Variational:
                 f"site `{layout.without_rsample[0]}` has no reparameterised draws, so the gradient of the bound would "
                 'miss a term: sum it out with infer={"enumerate": "parallel"} in the model, or use a relaxed guide'
             )
+        if layout.subsamples and self.num_particles > 1 and not layout.vectorized:
+            raise ValueError(
+                f"plate `{layout.data}` draws its own minibatch, another for every particle that runs alone: take "
+                "`subsample_size` off, or train with one particle"
+            )
         if self.kl_warmup and layout.enumerated:
             raise ValueError(
                 f"`kl_warmup` is {self.kl_warmup}, but site `{layout.enumerated[0]}` is summed out, which mixes "
@@ -151,7 +156,7 @@ class Variational:
                 "call `pyro.module` or `pyro.param`"
             )
         _check_device(parameters, first_tensor(batch))
-        return Task((Phase("bound", parameters, loss),), score, layout)
+        return Task((Phase("bound", parameters, loss),), None if layout.subsamples else score, layout)
 
 
 def tempered(weights: Weights, kl_weight: Tensor) -> Weights:

@@ -60,6 +60,15 @@ def module_of(program: Program) -> nn.Module | None:
             return owner if isinstance(owner, nn.Module) else None
 
 
+def _closed_over(program: Program) -> dict[str, nn.Module]:
+    """The modules a plain function refers to, by the names it uses."""
+    function = program.func if isinstance(program, partial) else inspect.unwrap(program)
+    if not inspect.isfunction(function):
+        return {}
+    seen = inspect.getclosurevars(function)
+    return {name: value for name, value in {**seen.globals, **seen.nonlocals}.items() if isinstance(value, nn.Module)}
+
+
 @dataclass(frozen=True, eq=False)
 class Pair:
     """A model and its guide.
@@ -89,6 +98,15 @@ class Pair:
             found["guide"] = None
         return {name: module for name, module in found.items() if module is not None}
 
+    def used_modules(self) -> dict[str, nn.Module]:
+        """`modules`, and those a plain function closes over: trained only if registered, but switched and saved."""
+        found = self.modules()
+        for prefix, program in (("model", self.model), ("guide", self.guide)):
+            if module_of(program) is None:
+                found |= {f"{prefix}.{name}": module for name, module in _closed_over(program).items()}
+        first = {id(module): name for name, module in reversed(found.items())}
+        return {name: module for name, module in found.items() if first[id(module)] == name}
+
     def parameters(self, batch: Batch) -> dict[str, Tensor]:
         """Every leaf that training may move, once each, by name: `model.*`, `guide.*`, `store.*`.
 
@@ -100,11 +118,9 @@ class Pair:
             for name, value in module.named_parameters()
             if value.requires_grad
         }
-        known = {id(value) for value in named.values()}
-        for name, value in self.stored(batch).items():
-            if id(value) not in known:
-                named[f"store.{name}"] = value
-        return named
+        named |= {f"store.{name}": value for name, value in self.stored(batch).items()}
+        first = {id(value): name for name, value in reversed(named.items())}
+        return {name: value for name, value in named.items() if first[id(value)] == name}
 
     def stored(self, batch: Batch) -> dict[str, Tensor]:
         """The unconstrained leaves in Pyro's parameter store that this pair touches."""
@@ -123,7 +139,7 @@ class Pair:
     @contextmanager
     def mode(self, *, training: bool) -> Iterator[None]:
         """Put every module behind the pair in training or evaluation mode, and back."""
-        touched = [m for root in self.modules().values() for m in root.modules()]
+        touched = [m for root in self.used_modules().values() for m in root.modules()]
         before = [m.training for m in touched]
         for m in touched:
             m.training = training
@@ -137,10 +153,12 @@ class Pair:
         """Parameters and buffers by name, detached: the only truth about what was learned."""
         state = {
             f"{prefix}.{name}": value
-            for prefix, module in self.modules().items()
+            for prefix, module in self.used_modules().items()
             for name, value in module.state_dict().items()
         }
-        return state | {k: v for k, v in self.parameters(batch).items() if k.startswith("store.")}
+        known = {value.data_ptr() for value in state.values()}
+        stored = {k: v for k, v in self.parameters(batch).items() if k.startswith("store.")}
+        return state | {k: v for k, v in stored.items() if v.data_ptr() not in known}
 
     def load(self, state: Mapping[str, Tensor], batch: Batch) -> None:
         """Copy a `state` back in place; names must agree exactly."""

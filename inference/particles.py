@@ -17,6 +17,7 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
 from torch import Tensor
 
+from inference.flags import validating
 from inference.layout import Layout, Site, first_line, read_layout, sample_sites
 from inference.pair import Pair, call, first_tensor
 from inference.seeds import seeded
@@ -54,7 +55,7 @@ def draw_latents(pair: Pair, batch: Batch, num_particles: int, layout: Layout) -
     if num_particles > 1 and not layout.vectorized:
         ones = [draw_latents(pair, batch, 1, layout) for _ in range(num_particles)]
         return {site: torch.cat([one[site] for one in ones]) for site in layout.latents}
-    with pyro.validation_enabled(False):
+    with validating(enabled=False):
         guide_trace, _ = run_particles(pair, batch, num_particles, layout)
     sites, draws = sample_sites(guide_trace), {}
     for name in layout.latents:
@@ -100,7 +101,7 @@ def _why_not_together(pair: Pair, batch: Batch, layout: Layout) -> str | None:
     """Draw two particles together, score each alone, and name the first site that disagrees."""
     layout = replace(layout, enumerated=())  # a drawn value is as good a test as all of them
     try:
-        with pyro.validation_enabled(False):
+        with validating(enabled=False):
             together = run_particles(pair, batch, 2, layout)
             for k in range(2):
                 alone = _alone(pair, batch, together, k, layout)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-__all__ = ["permutation", "rng_state", "seeded", "set_rng_state"]
+__all__ = ["permutation", "reseed", "rng_state", "seeded", "set_rng_state"]
 
 
 @contextmanager
@@ -17,10 +17,15 @@ def seeded(seed: int | None, device: torch.device | None = None) -> Iterator[Non
     devices = [device] if device is not None and device.type == "cuda" else []  # others are left alone
     with torch.random.fork_rng(devices=devices):
         if seed is not None:
-            torch.default_generator.manual_seed(seed)
-            if devices:
-                torch.cuda.manual_seed(seed)
+            reseed(seed, device)
         yield
+
+
+def reseed(seed: int, device: torch.device | None = None) -> None:
+    """Seed the CPU's generator and, for work on it, that of a CUDA device; no other."""
+    torch.default_generator.manual_seed(seed)
+    if device is not None and device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def rng_state(device: torch.device) -> dict[str, Tensor]:

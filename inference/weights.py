@@ -14,19 +14,19 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-import pyro
 import torch
 from pyro.ops.contract import einsum
 from pyro.poutine import Trace
 from torch import Tensor
 
 from inference.closed_form import closed_form_kl
+from inference.flags import validating
 from inference.layout import Layout, Site, plates_of, sample_sites
 from inference.pair import Pair, first_tensor
 from inference.particles import inspect_pair, run_particles, site_log_prob
 from ppmodels.contracts import Batch, Program
 
-__all__ = ["Weights", "default_chunk", "draw_weights", "log_weights"]
+__all__ = ["Weights", "check_particles", "default_chunk", "draw_weights", "log_weights"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +129,7 @@ def log_weights(
     Raises:
         ValueError: if K or the chunk is not positive, or the pair cannot be weighed; the message names the site.
 
-    >>> import pyro.distributions as dist
+    >>> import pyro, pyro.distributions as dist
     >>> def model(x):
     ...     with pyro.plate("data", len(x)):
     ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
@@ -142,13 +142,23 @@ def log_weights(
     >>> torch.allclose(weights.log_w, dist.Normal(0.0, 2**0.5).log_prob(x).expand(3, 2), atol=1e-6)
     True
     """
-    if num_particles < 1:
-        raise ValueError(f"`num_particles` is {num_particles}, expected at least 1: each datum needs a draw")
+    check_particles(num_particles)
     if chunk is not None and chunk < 1:
         raise ValueError(f"`chunk` is {chunk}, expected at least 1 particle at a time")
     pair = Pair(model, guide)
     layout = inspect_pair(pair, x, joint=joint, vectorize=vectorize)
+    if layout.subsamples and (not layout.vectorized or num_particles > (chunk or default_chunk(x))):
+        raise ValueError(
+            f"plate `{layout.data}` draws its own minibatch, another for every chunk of particles: take "
+            "`subsample_size` off, or draw all particles at once"
+        )
     return draw_weights(pair, x, num_particles, layout, chunk=chunk, analytic_kl=analytic_kl)
+
+
+def check_particles(num_particles: int) -> None:
+    """K is a whole number, at least one."""
+    if not isinstance(num_particles, int) or num_particles < 1:
+        raise ValueError(f"`num_particles` is {num_particles}, expected a whole number, at least 1")
 
 
 def default_chunk(batch: Batch) -> int:
@@ -173,7 +183,7 @@ def draw_weights(
     step = min(num_particles, chunk or default_chunk(batch)) if layout.vectorized else 1
     sizes = [step] * (num_particles // step) + [num_particles % step] * (num_particles % step > 0)
     wanted = frozenset(analytic_kl)
-    with pyro.validation_enabled(False):
+    with validating(enabled=False):
         parts = (
             _weigh(*run_particles(pair, batch, size, layout), size, layout, wanted, keep_scale=keep_scale)
             for size in sizes

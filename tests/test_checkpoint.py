@@ -38,10 +38,12 @@ def test_shared_tensors_are_saved_under_both_names(tmp_path: Path) -> None:
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     for step in (1, 5, 20, 100, 100):
         save_checkpoint(tmp_path, checkpoint(step))
+    (tmp_path / ".step-000000003.99").mkdir()  # left by a kill
+    (tmp_path / "step-000000100-backup").mkdir()  # a user's copy is not ours to count
     save_checkpoint(tmp_path, checkpoint(7), kind="best", keep=1)
     assert [p.name for p in checkpoints(tmp_path)] == ["step-000000100", "step-000000020"]
     assert [p.name for p in checkpoints(tmp_path, "best")] == ["best-000000007"]
-    assert len(list(tmp_path.iterdir())) == 3  # nothing temporary is left
+    assert len(list(tmp_path.iterdir())) == 4  # nothing temporary is left
 
 
 def truncate(path: Path) -> None:
@@ -63,6 +65,7 @@ def edit(path: Path) -> None:
         ("training.pt", Path.unlink, "training.pt is missing"),
         ("checkpoint.json", truncate, "checkpoint.json cannot be read"),
         ("checkpoint.json", Path.unlink, "checkpoint.json is missing"),
+        ("checkpoint.json", lambda p: p.write_text(p.read_text().replace("1.5", "2.5")), "is not what was written"),
         ("checkpoint.json", lambda p: p.write_text("[]"), "checkpoint.json cannot be read"),
     ],
 )

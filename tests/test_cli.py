@@ -302,7 +302,7 @@ def test_wrong_input_is_one_line(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evaluate", "--num-particles", 0], "`num_particles` is 0, expected at least 1"),
+        (["evaluate", "--num-particles", 0], "`num_particles` is 0, expected a whole number, at least 1"),
         (["evaluate", "--split", "tset"], "`split` must be one of train, test, all, got 'tset'"),
         (["evaluate", "--split", "valid"], "`split` is 'valid', but the recipe holds no data out"),
         (["bounds", "--bounds", "iwea:5"], "`bounds` has 'iwea:5', expected"),

@@ -109,16 +109,9 @@ def test_patience_returns_to_the_best_parameters(tmp_path: Path) -> None:
     """A learning rate that grows tenfold an epoch ruins what it had found."""
     x = LinearGaussian.make().data(40)
     pair = Factor()
-    fitted = run(
-        pair,
-        x,
-        epochs=50,
-        validation=x,
-        patience=3,
-        optimizer=adam(0.01),
-        schedule=lambda o: StepLR(o, 4, 10.0),
-        out=tmp_path / "run",
-    )
+    options: dict[str, Any] = {"validation": x, "patience": 3, "out": tmp_path / "run"}
+    options |= {"optimizer": adam(0.01), "schedule": lambda o: StepLR(o, 4, 10.0)}
+    fitted = run(pair, x, epochs=50, **options)
     assert fitted.stopped == "patience"
     assert fitted.steps < 200
     assert fitted.best_score == pytest.approx(fitted.metrics["validation"].max())
@@ -126,16 +119,7 @@ def test_patience_returns_to_the_best_parameters(tmp_path: Path) -> None:
     assert best.step == fitted.metrics.set_index("step")["validation"].idxmax()
     assert torch.equal(best.parameters["model.W"], pair.W)
     again = Factor()
-    run(
-        again,
-        x,
-        epochs=50,
-        validation=x,
-        patience=3,
-        out=tmp_path / "run",
-        resume=True,
-        schedule=lambda o: StepLR(o, 4),
-    )
+    run(again, x, epochs=60, resume=True, **options)
     assert same(bits(again), bits(pair))
 
 
@@ -238,8 +222,10 @@ def test_discrete_guides_without_enumeration_are_refused() -> None:
     [
         ({"epochs": None}, "`epochs` is None and `steps` is None, expected exactly one"),
         ({"steps": 3}, "`epochs` is 2 and `steps` is 3, expected exactly one"),
-        ({"epochs": 0}, "`epochs` is 0, expected at least 1"),
-        ({"batch_size": 0}, "`batch_size` is 0, expected at least 1"),
+        ({"epochs": 0}, "`epochs` is 0, expected a whole number, at least 1"),
+        ({"batch_size": 0}, "`batch_size` is 0, expected a whole number, at least 1"),
+        ({"batch_size": 10.0}, "`batch_size` is 10.0, expected a whole number, at least 1"),
+        ({"validation": torch.zeros(4, 2)}, "`validation` does not suit the pair: mat1 and mat2"),
         ({"clip_norm": -1.0}, "`clip_norm` is -1.0, expected a positive norm"),
         ({"patience": 2}, "`patience` is 2, expected at least 1 epoch and `validation` data"),
         ({"resume": True}, "`resume` is set without `out`"),
@@ -275,6 +261,12 @@ def test_a_run_folder_is_not_overwritten_nor_resumed_with_other_settings(tmp_pat
         run(Factor(), x, out=tmp_path / "run")
     with pytest.raises(RunError, match=r"`batch_size` is 5, but the run .* was begun with 10"):
         run(Factor(), x, out=tmp_path / "run", resume=True, batch_size=5)
+    with pytest.raises(RunError, match=r"`objective` is .*IWAE.* but the run"):
+        run(Factor(), x, Variational(IWAE(), 5), out=tmp_path / "run", resume=True)
+    with pytest.raises(RunError, match=r"`optimizer` is .*0.5.* but the run"):
+        run(Factor(), x, out=tmp_path / "run", resume=True, optimizer=adam(0.5))
+    with pytest.raises(RunError, match=r"`schedule` is .*StepLR.* but the run"):
+        run(Factor(), x, out=tmp_path / "run", resume=True, schedule=lambda o: StepLR(o, 3))
     with pytest.raises(RunError, match=r"`data` is .* but the run"):
         run(Factor(), x + 1, out=tmp_path / "run", resume=True)
     with pytest.raises(ValueError, match="`state` does not belong to this pair"):

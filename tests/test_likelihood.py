@@ -85,6 +85,28 @@ def test_khat_of_degenerate_weights() -> None:
     assert khat_threshold(10**6) == 0.7
 
 
+def test_a_weight_of_zero_leaves_khat_as_it_is() -> None:
+    ratios = -0.5 * torch.rand(4000, 1).log()
+    ratios[ratios.argmin()] = -math.inf
+    assert float(pareto_khat(ratios)[0]) == pytest.approx(0.5, abs=0.15)
+
+
+def test_active_units_need_two_draws_and_take_whole_numbers() -> None:
+    with pytest.raises(ValueError, match="`num_particles` is 1, expected at least 2"):
+        active_units(toy.model, toy.exact, toy.data(5), num_particles=1)
+
+    def counted(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("n", dist.Poisson(1.0))
+            pyro.sample("x", dist.Normal(0.0, 1.0).expand([3]).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("n", dist.Poisson(x[:, 0].exp()))
+
+    assert active_units(counted, guide, toy.data(50)).count == {"n": 1}
+
+
 def test_ess_is_kishs() -> None:
     w = np.random.default_rng(0).gamma(0.3, size=(50, 4))
     expected = w.sum(0) ** 2 / (w**2).sum(0)

@@ -12,6 +12,9 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 from torch import Tensor, nn
 
 from inference.closed_form import closed_form_sites
+from inference.compare import compare_bounds
+from inference.diagnostics import active_units
+from inference.likelihood import log_likelihood
 from inference.pair import Pair
 from inference.particles import inspect_pair
 from inference.weights import draw_weights, log_weights
@@ -174,6 +177,140 @@ def test_agrees_with_pyros_trace_elbo_under_one_seed() -> None:
     torch.manual_seed(4)
     theirs = -Trace_ELBO(num_particles=6, vectorize_particles=True, max_plate_nesting=1).loss(toy.model, toy.wrong, x)
     assert ours == pytest.approx(theirs, abs=1e-10)
+
+
+def chain_guide(x: Tensor) -> None:
+    with pyro.plate("data", len(x)):
+        z1 = pyro.sample("z1", dist.Normal(x / 2, 0.8))
+        z2 = pyro.sample("z2", dist.Normal(z1 / 2, 0.7))
+        pyro.sample("z3", dist.Normal(z2, 0.7))
+
+
+def fork_model(x: Tensor) -> None:
+    with pyro.plate("data", len(x)):
+        z3 = pyro.sample("z3", dist.Normal(0.0, 1.0))
+        pyro.sample("z2", dist.Normal(z3, 1.0))
+        z1 = pyro.sample("z1", dist.Normal(z3, 1.0))
+        pyro.sample("x", dist.Normal(z1, 1.0), obs=x)
+
+
+def test_closed_form_kl_looks_through_the_whole_chain_of_the_guide() -> None:
+    """z1's parent z3 was drawn from it through z2: neither z1 nor z2 may be integrated."""
+    x = torch.randn(3)
+    pair = Pair(fork_model, chain_guide)
+    assert closed_form_sites(pair, x, inspect_pair(pair, x)) == ("z3",)
+
+
+def test_closed_form_kl_needs_both_sides_to_count_the_site_alike() -> None:
+    x, seen = torch.randn(3), torch.tensor([True, False, True])
+
+    def model(x: Tensor, beta: float, mask: Tensor | None) -> None:
+        with pyro.plate("data", len(x)):
+            with poutine.scale(scale=beta), poutine.mask(mask=True if mask is None else mask):
+                z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def sites(beta: float, mask: Tensor | None) -> tuple[str, ...]:
+        pair = Pair(partial(model, beta=beta, mask=mask), unit_guide)
+        return closed_form_sites(pair, x, inspect_pair(pair, x))
+
+    assert sites(0.1, None) == sites(1.0, seen) == ()
+
+
+def unit_guide(x: Tensor) -> None:
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(x, 1.0))
+
+
+def test_programs_that_draw_their_own_minibatch_are_for_training_only() -> None:
+    x = torch.randn(20)
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x), subsample_size=5) as rows:
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x[rows])
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x), subsample_size=5) as rows:
+            pyro.sample("z", dist.Normal(x[rows] / 2, 0.5**0.5))
+
+    assert log_weights(model, guide, x, 6).log_w.std(0).max() < 1e-10  # all particles see the same rows
+    with pytest.raises(ValueError, match="plate `data` draws its own minibatch, another for every chunk"):
+        log_weights(model, guide, x, 6, chunk=2)
+    for evaluate in (log_likelihood, compare_bounds, active_units):
+        with pytest.raises(ValueError, match="plate `data` draws its own minibatch from the batch"):
+            evaluate(model, guide, x)
+
+
+def test_two_plates_of_one_size_are_not_guessed_between() -> None:
+    x = torch.randn(8, 8)
+
+    def model(x: Tensor, outer: str) -> None:
+        with pyro.plate(outer, len(x), dim=-2), pyro.plate("pixels", 8, dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x: Tensor, outer: str) -> None:
+        with pyro.plate(outer, len(x), dim=-2), pyro.plate("pixels", 8, dim=-1):
+            pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
+
+    named = log_weights(partial(model, outer="data"), partial(guide, outer="data"), x, 2).log_w
+    exact = dist.Normal(0.0, 2**0.5).log_prob(x).sum(-1)
+    torch.testing.assert_close(named, exact.expand(2, 8), atol=1e-9, rtol=0)
+    with pytest.raises(ValueError, match=r"plates `(images|pixels)` and `(images|pixels)` both have 8 entries"):
+        log_weights(partial(model, outer="images"), partial(guide, outer="images"), x, 2)
+
+
+def test_the_worlds_flags_and_random_state_are_left_as_found() -> None:
+    before = torch.get_rng_state()
+    torch.distributions.Distribution.set_default_validate_args(False)
+    try:
+        log_likelihood(toy.model, toy.exact, toy.data(3), num_particles=30)
+        assert not torch.distributions.Distribution._validate_args
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(True)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_modules_a_function_closes_over_are_switched_and_saved() -> None:
+    net = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2))
+
+    def guide(x: Tensor) -> None:
+        pyro.module("net", net)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(net(x), 1.0).to_event(1))
+
+    x, before = toy.data(10), {k: v.clone() for k, v in net.state_dict().items()}
+    inspect_pair(Pair(toy.model, guide), x)
+    active_units(toy.model, guide, x)
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert net.training
+    state = Pair(toy.model, guide).state(x)
+    assert {"guide.net.0.running_mean", "guide.net.1.weight"} <= set(state)
+    assert not any(name.startswith("store.") for name in state)
+
+
+def test_a_module_in_two_places_is_one_set_of_parameters() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> None:
+            toy.model(x)
+
+    model = Model()
+
+    class Guide(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = model.encoder
+
+        def forward(self, x: Tensor) -> None:
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Normal(self.encoder(x), 1.0).to_event(1))
+
+    assert list(Pair(model, Guide()).parameters(toy.data(4))) == ["model.encoder.weight", "model.encoder.bias"]
 
 
 def test_grey_levels_under_a_bernoulli_are_scored_with_a_warning() -> None:
@@ -345,5 +482,5 @@ def test_pairs_that_cannot_be_weighed_are_refused_by_site(model: Program, guide:
 
 @pytest.mark.parametrize("arguments", [{"num_particles": 0}, {"num_particles": 3, "chunk": 0}])
 def test_counts_must_be_positive(arguments: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=r"`(num_particles|chunk)` is 0, expected at least 1"):
+    with pytest.raises(ValueError, match=r"`(num_particles|chunk)` is 0, expected"):
         log_weights(toy.model, toy.exact, toy.data(2), **arguments)

@@ -31,6 +31,8 @@ def pareto_khat(log_w: Tensor) -> Tensor:
 
     values = log_w.detach().to(torch.float64).cpu().numpy()  # (K, n)
     khat = np.full(values.shape[1], np.nan)
+    lowest = np.where(np.isfinite(values), values, np.inf).min(axis=0)
+    values = np.where(np.isneginf(values), lowest, values)  # a weight of zero leaves the right tail as it is
     finite = np.isfinite(values).all(axis=0)
     rounding = 64 * torch.finfo(log_w.dtype).eps * np.abs(values).max(axis=0).clip(min=1.0)
     with np.errstate(invalid="ignore"):

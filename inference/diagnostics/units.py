@@ -2,14 +2,16 @@ r"""Which latent dimensions a guide uses."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from inference.batches import as_data, batches, device_of
+from inference.evaluation import inspect_for_evaluation
 from inference.pair import Pair
-from inference.particles import draw_latents, inspect_pair
+from inference.particles import draw_latents
 from inference.seeds import seeded
 from ppmodels.contracts import Batch, Data, Program
 
@@ -67,15 +69,20 @@ def active_units(
     data = as_data(data)
     if len(data) < 2:
         raise ValueError("`data` is one datum, expected at least two: activity is a variance over data")
-    pair = Pair(model, guide)
-    layout = inspect_pair(pair, next(batches(data, batch_size)))
-    means: dict[str, list[Tensor]] = {site: [] for site in layout.latents}
-    noise: dict[str, list[Tensor]] = {site: [] for site in layout.latents}
+    if num_particles < 2:
+        raise ValueError(
+            f"`num_particles` is {num_particles}, expected at least 2: the draws' own variance is taken off"
+        )
+    pair, layout = Pair(model, guide), None
+    means: dict[str, list[Tensor]] = defaultdict(list)
+    noise: dict[str, list[Tensor]] = defaultdict(list)
     with seeded(seed, device_of(data)), pair.mode(training=False), torch.no_grad():
         for batch in batches(data, batch_size):
+            layout = layout or inspect_for_evaluation(pair, batch)
             for site, z in draw_latents(pair, batch, num_particles, layout).items():  # (K, n, *event)
                 z = z.flatten(2) if z.dim() > 2 else z.unsqueeze(-1)  # (K, n, z_dim)
+                z = z if z.is_floating_point() else z.double()
                 means[site].append(z.mean(0))
                 noise[site].append(z.var(0) / num_particles)
-    variance = {k: torch.cat(means[k]).var(0) - torch.cat(noise[k]).mean(0) for k in layout.latents}
+    variance = {k: torch.cat(means[k]).var(0) - torch.cat(noise[k]).mean(0) for k in means}
     return ActiveUnits({k: v.clamp_min(0) for k, v in variance.items()}, threshold)

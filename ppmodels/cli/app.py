@@ -71,6 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise
             line("error", _message(error))
             return 2
+        except RuntimeError as error:  # torch has no type of its own for a CPU out of memory
+            if settings.debug or "memory" not in str(error):
+                raise
+            line("error", f"out of memory ({str(error).splitlines()[0]}): use a smaller batch, network or chunk")
+            return 2
         except typer.Abort:
             return 130
     return code if isinstance(code, int) else 0
@@ -143,13 +148,20 @@ def fit(
 
 
 @app.command()
-def resume(run: RunArgument, *, device: DeviceOption = "auto", json: JsonOption = False) -> None:
+def resume(
+    run: RunArgument,
+    *,
+    device: Annotated[str | None, typer.Option(help="Where to go on; else where the run was begun.")] = None,
+    json: JsonOption = False,
+) -> None:
     """Go on with a run from its newest checkpoint, to the end its recipe asks for."""
     from inference.runs import Run
 
     from . import experiment
 
-    recipe, place = experiment.run_recipe(Run(run)), experiment.parse_device(device)
+    begun = Run(run)
+    recipe = experiment.run_recipe(begun)
+    place = experiment.parse_device(begun.manifest.get("device", "auto") if device is None else device)
     with _resumable(run):
         fitted = experiment.fit_recipe(recipe, run, device=place, resume=True)
     _print_fitted(fitted, json=json)
@@ -267,7 +279,8 @@ def _resumable(folder: Path) -> Iterator[None]:
 
 def _print_fitted(fitted: Fitted, *, json: bool) -> None:
     assert fitted.run is not None
-    last = {str(k): v for k, v in fitted.metrics.to_dict("records")[-1].items() if v == v}
+    reports = fitted.metrics.to_dict("records")
+    last = {str(k): v for k, v in reports[-1].items() if v == v} if reports else {}
     if json:
         summary = {"run": str(fitted.run.folder), "steps": fitted.steps, "seconds": fitted.seconds}
         print(to_json({**summary, "stopped": fitted.stopped, "best_score": fitted.best_score, "metrics": last}))
