@@ -280,8 +280,12 @@ class Loop:
 
 def _plain(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
     """What was asked of an optimiser or a schedule: its name and its numbers, before it has made a step."""
-    numbers = {k: v for k, v in state.items() if isinstance(v, (int, float, str)) and k[0] != "_"}
-    return {"name": name} | {k: v for k, v in numbers.items() if isinstance(v, str) or math.isfinite(v)}
+    kept: dict[str, Any] = {"name": name}
+    for key, value in state.items():
+        numbers = value if isinstance(value, (list, tuple)) else [value]
+        if key[0] != "_" and all(isinstance(v, (int, float)) and math.isfinite(v) for v in numbers):
+            kept[key] = list(numbers) if isinstance(value, (list, tuple)) else value
+    return kept
 
 
 class _Window:
