@@ -6,6 +6,7 @@ wake-sleep will be two, a GAN two, an adversarial autoencoder three. `fit` steps
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
@@ -156,6 +157,12 @@ class Variational:
                 "call `pyro.module` or `pyro.param`"
             )
         _check_device(parameters, first_tensor(batch))
+        if left_out := pair.unregistered(parameters):
+            warnings.warn(
+                f"`{left_out[0]}` is used but not registered, and training leaves it as it is: call `pyro.module`, "
+                "or `requires_grad_(False)` if that is meant",
+                stacklevel=3,
+            )
         return Task((Phase("bound", parameters, loss),), None if layout.subsamples else score, layout)
 
 

@@ -122,6 +122,16 @@ class Pair:
         first = {id(value): name for name, value in reversed(named.items())}
         return {name: value for name, value in named.items() if first[id(value)] == name}
 
+    def unregistered(self, parameters: Mapping[str, Tensor]) -> list[str]:
+        """Parameters of modules a plain function closes over that are not among those given: nobody will train them."""
+        known = {id(value) for value in parameters.values()}
+        return [
+            f"{prefix}.{name}"
+            for prefix, module in self.used_modules().items()
+            for name, value in module.named_parameters()
+            if value.requires_grad and id(value) not in known
+        ]
+
     def stored(self, batch: Batch) -> dict[str, Tensor]:
         """The unconstrained leaves in Pyro's parameter store that this pair touches."""
         with seeded(None, first_tensor(batch).device), self.mode(training=False), torch.no_grad():

@@ -102,6 +102,25 @@ def test_bare_parameters_live_in_the_store_and_are_saved(tmp_path: Path) -> None
     torch.testing.assert_close(found.value, dist.Normal(0.0, 2**0.5).log_prob(x), atol=0.05, rtol=0)
 
 
+def test_a_module_nobody_registered_is_called_out() -> None:
+    encoder, decoder = nn.Linear(6, 2), nn.Linear(2, 6)
+
+    def model(x: Tensor) -> None:
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Bernoulli(logits=decoder(z)).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(encoder(x), 1.0).to_event(1))
+
+    with pytest.warns(UserWarning, match=r"`guide.encoder.weight` is used but not registered"):
+        fit(model, guide, binary(10), steps=1)
+    encoder.requires_grad_(requires_grad=False)
+    fit(model, guide, binary(10), steps=1)  # a warning would be an error here
+
+
 @pytest.mark.parametrize("N", [10, 100])
 def test_a_plate_that_scales_does_not_change_the_loss_per_datum(N: int) -> None:
     """Ten data in the batch, N in the world: the same first loss as without subsampling."""
