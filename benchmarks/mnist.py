@@ -43,6 +43,7 @@ class Protocol:
         epochs: passes over the 60,000 training images.
         batch: images per update.
         lr: Adam's first learning rate; a cosine takes it to a tenth.
+        eps: Adam's; Burda's code has 1e-4.
         warmup: epochs over which the KL's weight rises to 1; 0 for none.
         seed: of the parameters, the order and the noise.
     """
@@ -50,6 +51,7 @@ class Protocol:
     epochs: int = 150
     batch: int = 100
     lr: float = 1e-3
+    eps: float = 1e-8
     warmup: int = 0
     seed: int = 0
 
@@ -72,7 +74,7 @@ def train_and_judge(
         Variational(bound, num_particles=K, kl_warmup=protocol.warmup * per_epoch),
         epochs=protocol.epochs,
         batch_size=protocol.batch,
-        optimizer=adam(protocol.lr),
+        optimizer=adam(protocol.lr, eps=protocol.eps),
         schedule=partial(CosineAnnealingLR, T_max=protocol.epochs, eta_min=protocol.lr / 10),
         seed=protocol.seed,
         out=out / name,

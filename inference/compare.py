@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 
 import pandas as pd
@@ -192,7 +193,7 @@ def compare_bounds(
     rows = [_Row(bound, k or K) for bound, k in specs]
     _check_labels([row.label for row in rows])
     khat: list[Tensor] = []
-    for weights, seconds in weigh_data(
+    passes = weigh_data(
         Pair(model, guide),
         as_data(data),
         K,
@@ -202,10 +203,12 @@ def compare_bounds(
         seed=seed,
         progress=progress,
         analytic_kl=any(isinstance(row.bound, ELBO) and row.bound.kl == "analytic" for row in rows),
-    ):
-        for row in rows:
-            row.add(weights, seconds * row.num_particles / K)
-        khat.append(pareto_khat(weights.log_w))
+    )
+    with closing(passes):
+        for weights, seconds in passes:
+            for row in rows:
+                row.add(weights, seconds * row.num_particles / K)
+            khat.append(pareto_khat(weights.log_w))
     return Ladder(tuple(row.done() for row in rows), torch.cat(khat)).check()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import torch
 
@@ -42,10 +42,11 @@ def weigh_data(
     seed: int,
     progress: bool | None,
     analytic_kl: bool = False,
-) -> Iterator[tuple[Weights, float]]:
+) -> Generator[tuple[Weights, float], None, None]:
     """Weights of K draws for each batch in turn, and the seconds they took; without gradients, in evaluation mode.
 
-    What is drawn while this runs is drawn under `seed`; when it ends the caller's random state is as it was.
+    What is drawn while this runs is drawn under `seed`; when it ends the caller's random state is as it was. Close it
+    (`contextlib.closing`), so that it ends where its reader fails too.
     """
     with seeded(seed, device_of(data)), pair.mode(training=False), torch.no_grad():
         layout: Layout | None = None

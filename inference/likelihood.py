@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from contextlib import closing
 from dataclasses import dataclass
 
 import pandas as pd
@@ -136,7 +137,8 @@ def log_likelihood(
         seed=seed,
         progress=progress,
     )
-    rows = [summarise(weights.log_w) for weights, _ in passes]
+    with closing(passes):
+        rows = [summarise(weights.log_w) for weights, _ in passes]
     found = LogLikelihood(num_particles, *(torch.cat(column) for column in zip(*rows, strict=True)))
     _warn_if_few(found)
     return found

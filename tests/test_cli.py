@@ -471,3 +471,12 @@ def test_reconstructions_stand_below_the_data() -> None:
     canvas = pictures.reconstructions(data, means, (2, 2), columns=2).axes[0].images[0].get_array()
     assert canvas[::3, 0].tolist() == [0, 1, 0, 1]
     assert canvas.mask[6, 3]  # the fourth datum is not there
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_run_is_resumed_where_it_was_begun(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    begun = json.loads((run / "manifest.json").read_text())
+    assert begun["device"] == "cpu"
+    (run / "manifest.json").write_text(json.dumps(begun | {"device": "cuda"}))
+    assert main(["resume", str(run)]) == 2
+    assert "`device` is cuda, but 0 CUDA devices are found here" in capsys.readouterr().err

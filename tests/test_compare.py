@@ -67,6 +67,23 @@ def test_crossed_bounds_name_both_rows_and_keep_the_numbers() -> None:
     assert isinstance(error.value.ladder.table, pd.DataFrame)
 
 
+def test_a_bound_that_fails_leaves_the_world_as_it_was() -> None:
+    """Even while somebody holds on to the exception, and so to every frame it passed."""
+
+    class Fails:
+        name, direction = "fails", "estimate"
+
+        def __call__(self, weights: Weights) -> Tensor:
+            raise KeyboardInterrupt
+
+    before = torch.get_rng_state()
+    with pytest.raises(KeyboardInterrupt) as held:
+        compare_bounds(toy.model, toy.wrong, toy.data(4), [Fails()], num_particles=30)
+    assert held.value.__traceback__ is not None
+    assert torch.is_grad_enabled()
+    assert torch.equal(before, torch.get_rng_state())
+
+
 def test_rows_by_name() -> None:
     found = ladder(5)
     assert found.row("IWAE-50").num_particles == 50

@@ -14,13 +14,21 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
+from guides import AmortizedNormal
 from inference.bounds import ELBO, IWAE
 from inference.checkpoint import checkpoints
+from inference.compare import compare_bounds
+from inference.diagnostics import active_units
 from inference.fit import DivergedError, Fitted, fit
 from inference.objectives import Variational
 from inference.optim import adam, burda_schedule
 from inference.pair import Pair
 from inference.runs import Run, RunError
+from ppmodels.conditionals import ConditionalBernoulli, ConditionalNormal
+from ppmodels.data import digits
+from ppmodels.nets import MLP
+from ppmodels.priors import StandardNormal
+from ppmodels.vae import VAE
 from tests.oracles import Factor, LinearGaussian
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -121,6 +129,34 @@ def test_patience_returns_to_the_best_parameters(tmp_path: Path) -> None:
     again = Factor()
     run(again, x, epochs=60, resume=True, **options)
     assert same(bits(again), bits(pair))
+
+
+def test_a_validation_score_that_is_not_finite_stops_rather_than_wins() -> None:
+    """Data outside the support: the training batch is inside, a validation datum is not."""
+
+    class Uniform(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.width = nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, x: Tensor) -> None:
+            with pyro.plate("data", len(x)):
+                pyro.sample("x", dist.Uniform(-self.width, self.width), obs=x)
+
+    with pytest.raises(DivergedError, match=r"the validation score is -inf after step 1"):
+        fit(Uniform(), lambda x: None, torch.zeros(4), steps=2, batch_size=4, validation=torch.full((3,), 9.0))
+
+
+def test_dynamic_data_leave_the_callers_random_state_alone() -> None:
+    torch.set_default_dtype(torch.float32)
+    data = digits("dynamic").head(20)
+    model = VAE(StandardNormal(2), ConditionalBernoulli(MLP(2, (4,)), 64))
+    guide = AmortizedNormal(ConditionalNormal(MLP(64, (4,)), 2))
+    before = torch.get_rng_state()
+    fit(model, guide, data, steps=2, batch_size=10)
+    compare_bounds(model, guide, data, ["elbo"], num_particles=10)
+    active_units(model, guide, data)
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_kl_warmup_is_logged_and_weighs_the_kl() -> None:
