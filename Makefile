@@ -28,7 +28,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv .bench-venvs runs
 
 # torch goes first: the pinned version decides which build everything else sees
 $(STAMP): pyproject.toml constraints.txt

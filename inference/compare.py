@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 import torch
@@ -15,9 +16,11 @@ from torch import Tensor
 from inference.batches import as_data
 from inference.bounds import ELBO, Bound, Direction, Estimate, estimate, parse_bound
 from inference.diagnostics.khat import pareto_khat
+from inference.draws import check_particles, gather
 from inference.evaluation import weigh_data
+from inference.graph import Mode
 from inference.pair import Pair
-from inference.weights import Weights, check_particles
+from inference.weights import Weights
 from ppmodels.contracts import Batch, Data, Program
 
 __all__ = ["BoundSpec", "CrossedBoundsError", "Ladder", "compare_bounds", "paired_difference"]
@@ -151,6 +154,7 @@ def compare_bounds(
     batch_size: int = 100,
     chunk: int | None = None,
     seed: int = 0,
+    mode: Mode = "auto",
     progress: bool | None = None,
 ) -> Ladder:
     """Evaluate several bounds of one pair on one set of weights.
@@ -164,6 +168,8 @@ def compare_bounds(
         batch_size: data at a time.
         chunk: draws at a time.
         seed: seeds the draws (and the data's own noise).
+        mode: how the programs are run: compiled ("inductor"), from their tensor graph ("replay"), as they are
+            ("eager"), or what is quickest for this much work ("auto"); see `inference.graph`.
         progress: show a bar; by default where there is a terminal.
 
     Raises:
@@ -197,10 +203,12 @@ def compare_bounds(
         Pair(model, guide),
         as_data(data),
         K,
+        partial(gather, K=K),
         label="bounds",
         batch_size=batch_size,
         chunk=chunk,
         seed=seed,
+        mode=mode,
         progress=progress,
         analytic_kl=any(isinstance(row.bound, ELBO) and row.bound.kl == "analytic" for row in rows),
     )

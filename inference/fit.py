@@ -8,6 +8,7 @@ with the same bits as one left alone.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 
 from inference.batches import as_data, device_of
 from inference.flags import validating
+from inference.graph import Mode, check_mode
 from inference.loop import DivergedError, Loop
 from inference.objectives import Objective, Variational
 from inference.optim import OptimizerFactory, ScheduleFactory, adam
@@ -41,6 +43,7 @@ class Fitted:
         stopped: why it ended: "finished" or "patience".
         metrics: one row per report.
         run: the run folder, if one was asked for.
+        modes: how each phase was run, by the number of data in a batch: `{"bound": {"100": "replay"}}`.
     """
 
     steps: int
@@ -49,6 +52,7 @@ class Fitted:
     stopped: str
     metrics: pd.DataFrame
     run: Run | None
+    modes: dict[str, dict[str, str]]
 
 
 def fit(
@@ -69,6 +73,7 @@ def fit(
     out: str | Path | None = None,
     recipe: Mapping[str, Any] | None = None,
     resume: bool = False,
+    mode: Mode = "auto",
     report_every: int = 50,
     checkpoint_seconds: float = 20.0,
     progress: bool | None = None,
@@ -94,6 +99,9 @@ def fit(
         recipe: what was asked, kept in the run folder as TOML.
         resume: go on from the newest checkpoint in `out`, or start there if it holds none. Only `epochs` or `steps`
             may differ from what the run was begun with.
+        mode: how the programs are run: compiled ("inductor"), from their tensor graph ("replay"), as they are
+            ("eager"), or what is quickest for this many steps ("auto"); see `inference.graph`. Where a mode cannot be
+            had a `GraphWarning` says why and the next lower one is used; the manifest keeps which.
         report_every: updates between reports (metrics, progress).
         checkpoint_seconds: least time between checkpoints; 0 for one at every report.
         progress: show a bar; by default where there is a terminal.
@@ -116,27 +124,29 @@ def fit(
     """
     data = as_data(data)
     validation = None if validation is None else as_data(validation)
+    check_mode(mode)
     _check_arguments(epochs, steps, batch_size, clip_norm, patience, validation, report_every)
     with seeded(seed, device_of(data)):
         first = data.batch(torch.arange(min(batch_size, len(data))))
         pair, device = Pair(model, guide), first_tensor(first).device
         with pair.mode(training=True):
             task = (objective or Variational()).task(pair, first)
-            loop = Loop(pair, task, data, validation, first, device, seed, batch_size, clip_norm, patience)
+            total = steps or (epochs or 0) * math.ceil(len(data) / batch_size)
+            loop = Loop(pair, task, data, validation, first, device, seed, batch_size, clip_norm, patience, mode, total)
             loop.set_up(optimizer or adam(), schedule)
             settings = {"objective": repr(objective or Variational()), **loop.settings()}
             loop.run = _open_run(out, settings, recipe, resume=resume)
             saved = loop.run.latest() if loop.run is not None else None
             if saved is not None:
-                loop.restore(saved)
+                assert loop.run is not None
+                loop.restore(saved, loop.run.manifest.get("modes", {}))
             else:
                 reseed(seed, device)  # the noise of training does not depend on what was inspected
                 loop.save()
-            total = steps or (epochs or 0) * loop.per_epoch
             with validating(enabled=False), progress_bar("fit", total, done=loop.step, show=progress) as bar:
-                loop.go(total, report_every, checkpoint_seconds, bar)
+                loop.go(report_every, checkpoint_seconds, bar)
             loop.finish()
-    return Fitted(loop.step, loop.seconds, loop.best_score, loop.stopped, loop.metrics(), loop.run)
+    return Fitted(loop.step, loop.seconds, loop.best_score, loop.stopped, loop.metrics(), loop.run, loop.modes)
 
 
 def _check_arguments(

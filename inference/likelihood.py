@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from inference.batches import as_data
-from inference.bounds import log_mean_exp
-from inference.diagnostics.khat import effective_sample_size, khat_threshold, pareto_khat
+from inference.diagnostics.khat import Tail, khat_threshold, pareto_khat_of_tail
+from inference.draws import check_particles
 from inference.evaluation import weigh_data
+from inference.graph import Mode
 from inference.pair import Pair
-from inference.weights import check_particles
+from inference.weights import Weights
 from ppmodels.contracts import Batch, Data, Program
 
 __all__ = ["FewParticlesWarning", "LogLikelihood", "log_likelihood"]
@@ -91,6 +94,7 @@ def log_likelihood(
     batch_size: int = 100,
     chunk: int | None = None,
     seed: int = 0,
+    mode: Mode = "auto",
     progress: bool | None = None,
 ) -> LogLikelihood:
     """Estimate log p(x) for every datum with exactly K draws from the guide.
@@ -103,6 +107,8 @@ def log_likelihood(
         batch_size: data at a time.
         chunk: draws at a time; memory is that of `batch_size * chunk` data.
         seed: seeds the draws (and the data's own noise); the caller's random state is left as it is.
+        mode: how the programs are run: compiled ("inductor"), from their tensor graph ("replay"), as they are
+            ("eager"), or what is quickest for this much work ("auto"); see `inference.graph`.
         progress: show a bar; by default where there is a terminal.
 
     Warns:
@@ -110,7 +116,7 @@ def log_likelihood(
             by more than about a tenth of a nat.
 
     Raises:
-        ValueError: see `inference.weights.log_weights` and `inference.batches.as_data`.
+        ValueError: see `inference.draws.log_weights` and `inference.batches.as_data`.
 
     >>> import pyro, pyro.distributions as dist
     >>> def model(x):
@@ -131,25 +137,42 @@ def log_likelihood(
         Pair(model, guide),
         as_data(data),
         num_particles,
+        partial(summarise, K=num_particles),
         label="log p(x)",
         batch_size=batch_size,
         chunk=chunk,
         seed=seed,
+        mode=mode,
         progress=progress,
     )
     with closing(passes):
-        rows = [summarise(weights.log_w) for weights, _ in passes]
+        rows = [row for row, _ in passes]
     found = LogLikelihood(num_particles, *(torch.cat(column) for column in zip(*rows, strict=True)))
     _warn_if_few(found)
     return found
 
 
-def summarise(log_w: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Value, standard error, k-hat and effective sample size of `(K, n)` log weights, each `(n,)`."""
-    K = log_w.shape[0]
-    ess = effective_sample_size(log_w)
+def summarise(chunks: Iterator[Weights], K: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Value, standard error, k-hat and effective sample size of K draws, each `(n,)`, as the draws come by.
+
+    Kept are the sum of the weights, that of their squares, and the largest of them, for k-hat: memory grows with the
+    square root of K.
+    """
+    tail: Tail | None = None
+    for log_w in (weights.log_w for weights in chunks):  # (k, n)
+        if tail is None:
+            tail, total = Tail(log_w, K), torch.full_like(log_w[0], -math.inf, dtype=torch.float64)
+            squares, lowest = total, torch.full_like(log_w[0], math.inf)
+        else:
+            tail.add(log_w)
+        total = total.logaddexp(log_w.double().logsumexp(0))
+        squares = squares.logaddexp((2 * log_w.double()).logsumexp(0))
+        lowest = lowest.minimum(log_w.masked_fill(~log_w.isfinite(), math.inf).amin(0))
+    assert tail is not None
+    ess = (2 * total - squares).exp()
     variance = (K / ess - 1).clamp_min(0) / (K - 1) if K > 1 else torch.full_like(ess, math.nan)
-    return log_mean_exp(log_w), variance.sqrt(), pareto_khat(log_w), ess
+    value, error, ess = (found.to(lowest.dtype) for found in (total - math.log(K), variance.sqrt(), ess))
+    return value, error, pareto_khat_of_tail(tail.largest(), lowest, K), ess
 
 
 def _warn_if_few(found: LogLikelihood) -> None:

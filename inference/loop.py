@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import LBFGS
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from inference.batches import batches
 from inference.blame import blame
 from inference.checkpoint import Checkpoint, save_checkpoint
+from inference.graph import Graphed, Mode
 from inference.layout import first_line
 from inference.objectives import Phase, Task
 from inference.optim import OptimizerFactory, ScheduleFactory
@@ -25,6 +25,7 @@ from inference.pair import Pair
 from inference.progress import Progress
 from inference.runs import Run
 from inference.seeds import permutation, rng_state, seeded, set_rng_state
+from inference.stepper import Report, Stepper
 from ppmodels.contracts import Batch, Data
 
 __all__ = ["DivergedError", "Loop"]
@@ -36,7 +37,11 @@ class DivergedError(ArithmeticError):
 
 @dataclass(eq=False)
 class Loop:
-    """A training run at one step. `first` is a batch for inspection; `run` the folder it reports to, if any."""
+    """A training run at one step.
+
+    `first` is a batch for inspection, `total` the step to end at, `run` the folder it reports to, if any; `modes` says
+    how each phase is run, by the number of data in a batch.
+    """
 
     pair: Pair
     task: Task
@@ -48,6 +53,8 @@ class Loop:
     batch_size: int
     clip_norm: float | None
     patience: int | None
+    mode: Mode
+    total: int
     run: Run | None = None
     step: int = 0
     seconds: float = 0.0
@@ -56,6 +63,7 @@ class Loop:
     stopped: str = "finished"
     best: dict[str, Tensor] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+    modes: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def set_up(self, optimizer: OptimizerFactory, schedule: ScheduleFactory | None) -> None:
         """Make an optimiser, and a schedule if one is asked for, for every phase."""
@@ -67,10 +75,16 @@ class Loop:
         self.schedules = [schedule(o) for o in self.optimizers] if schedule else []
         if self.validation is None and any(isinstance(s, ReduceLROnPlateau) for s in self.schedules):
             raise ValueError("`schedule` waits for a plateau of the validation score, expected `validation` data")
+        warned: set[str] = set()
+        self.steppers = [
+            Stepper(self.pair, phase, each, self.mode, self.calls, self._modes(phase.name), self.clip_norm, warned)
+            for phase, each in zip(self.task.phases, self.optimizers, strict=True)
+        ]
+        self.scorer = Graphed(self.pair, self._score, self.mode, self.score_calls, self._modes("score"), warned)
         if self.validation is not None:
             try:  # what is wrong with it shows before training
                 with seeded(None, self.device):
-                    self.score_batch(next(batches(self.validation, self.batch_size)))
+                    self.check_score(next(batches(self.validation, self.batch_size)))
             except RuntimeError as error:
                 raise ValueError(f"`validation` does not suit the pair: {first_line(error)}") from error
         self.clock = torch.zeros((), device=self.device)  # the step, as the phases see it
@@ -83,6 +97,7 @@ class Loop:
             "batch_size": self.batch_size,
             "clip_norm": self.clip_norm,
             "patience": self.patience,
+            "mode": self.mode,
             "device": self.device.type,
             "optimizer": [_plain(type(o).__name__, o.defaults) for o in self.optimizers],
             "schedule": [_plain(type(s).__name__, s.state_dict()) for s in self.schedules],
@@ -95,24 +110,37 @@ class Loop:
         """Updates in an epoch."""
         return math.ceil(len(self.data) / self.batch_size)
 
-    def go(self, total: int, report_every: int, checkpoint_seconds: float, bar: Progress) -> None:
-        """Update until `total` steps are done or patience is out."""
+    def _modes(self, name: str) -> dict[str, str]:
+        return self.modes.setdefault(name, {})
+
+    def calls(self, n: int) -> int:
+        """How many of the run's updates have a batch of n data."""
+        full, rest = divmod(len(self.data), self.batch_size)
+        return self.total * (full if n == self.batch_size else int(n == rest)) // self.per_epoch
+
+    def score_calls(self, n: int) -> int:
+        """How many batches of n validation data are scored in all."""
+        full, rest = divmod(len(self.validation or ()), self.batch_size)
+        return self.total // self.per_epoch * (full if n == self.batch_size else int(n == rest))
+
+    def go(self, report_every: int, checkpoint_seconds: float, bar: Progress) -> None:
+        """Update until all steps are done or patience is out."""
         window = _Window(self.device)
         started = saved = time.monotonic()
         before = self.seconds
-        while self.step < total and self.stopped == "finished":
+        while self.step < self.total and self.stopped == "finished":
             window.add(self.update(self.next_batch()))
             self.step += 1
             bar.advance(1)
             epoch_ends = self.step % self.per_epoch == 0
-            if self.step % report_every and not epoch_ends and self.step < total:
+            if self.step % report_every and not epoch_ends and self.step < self.total:
                 continue
             self.seconds = before + time.monotonic() - started
             record = self.report(window, bar)
             if epoch_ends:
                 record |= self.end_epoch()
             self.log(record)
-            done = self.step == total or self.stopped != "finished"
+            done = self.step == self.total or self.stopped != "finished"
             if done or time.monotonic() - saved >= checkpoint_seconds:
                 self.save()
                 saved = time.monotonic()
@@ -126,33 +154,24 @@ class Loop:
         start = position * self.batch_size
         return self.data.batch(self.order[1][start : start + self.batch_size])
 
-    def update(self, batch: Batch) -> dict[str, Tensor]:
-        """Step every phase once; the parts of their losses and the norms of their gradients."""
+    def update(self, batch: Batch) -> list[Report]:
+        """Step every phase once."""
         self.clock.fill_(self.step)
-        found: dict[str, Tensor] = {}
-        for phase, optimizer in zip(self.task.phases, self.optimizers, strict=True):
-            loss_parts = phase.loss(batch, self.clock)
-            parameters = list(phase.parameters.values())
-            gradients = torch.autograd.grad(loss_parts.loss, parameters, allow_unused=True)
-            norm = get_total_norm([g for g in gradients if g is not None])
-            if self.device.type == "cpu":  # elsewhere this would wait for the device: see `report`
-                self.check_finite(loss_parts.loss + norm, batch, phase, gradients)
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad = gradient
-            if self.clip_norm is not None:
-                clip_grads_with_norm_(parameters, self.clip_norm, norm)
-            optimizer.step()
-            prefix = "" if len(self.task.phases) == 1 else f"{phase.name}/"
-            found |= {f"{prefix}{k}": v for k, v in {**loss_parts.parts, "grad_norm": norm}.items()}
-        return found
+        return [stepper(batch, self.clock, self._check(stepper, batch)) for stepper in self.steppers]
 
-    def check_finite(
-        self, value: Tensor, batch: Batch, phase: Phase, gradients: tuple[Tensor | None, ...] | None = None
-    ) -> None:
-        """Stop where a number is not finite, naming what broke and what is left."""
-        if bool(torch.isfinite(value)):
-            return
-        named = dict(zip(phase.parameters, gradients or (), strict=False))
+    def _check(self, stepper: Stepper, batch: Batch) -> Callable[[Report], None] | None:
+        """What looks at every update before it is made; none on a device that would have to be waited for."""
+        if self.device.type != "cpu":
+            return None  # `report` looks instead
+
+        def check(report: Report) -> None:
+            if not report.is_finite:
+                self.stop(batch, report.gradients)
+
+        return check
+
+    def stop(self, batch: Batch, gradients: Mapping[str, Tensor]) -> NoReturn:
+        """Stop for a number that is not finite, naming what broke and what is left."""
         left = "nothing was saved, as no `out` folder was given"
         if self.run is not None:
             saved = self.run.latest()
@@ -160,15 +179,15 @@ class Loop:
             self.run.update(status="diverged", steps=self.step)
         raise DivergedError(
             f"training stopped at step {self.step} (epoch {self.step // self.per_epoch}): "
-            f"{blame(self.pair, batch, self.task.layout, named)}; {left}; start again with a lower learning rate, or "
-            "with `clip_norm`"
+            f"{blame(self.pair, batch, self.task.layout, gradients)}; {left}; start again with a lower learning rate, "
+            "or with `clip_norm`"
         )
 
     def report(self, window: _Window, bar: Progress) -> dict[str, Any]:
         """The means since the last report."""
-        means = window.flush()
+        means = window.flush(self.task.phases)
         if not math.isfinite(sum(means.values())):
-            self.check_finite(torch.tensor(math.nan), self.next_batch(), self.task.phases[-1])
+            self.stop(self.next_batch(), {})
         bar.note(**{k: v for k, v in means.items() if k.endswith("loss")})
         rate = self.optimizers[0].param_groups[0]["lr"]
         epoch = self.step / self.per_epoch
@@ -214,10 +233,20 @@ class Loop:
 
     def score_batch(self, batch: Batch) -> Tensor:
         """One score per datum, in evaluation mode; the random state moves on."""
+        with self.pair.mode(training=False), torch.no_grad():
+            (score,), _ = self.scorer(batch)
+        return score
+
+    def check_score(self, batch: Batch) -> None:
+        """Score a batch as it comes, before there is a graph."""
         if self.task.score is None:
             raise ValueError("`validation` is given, but the objective has no score to judge it by: leave it out")
         with self.pair.mode(training=False), torch.no_grad():
-            return self.task.score(batch)
+            self._score(batch)
+
+    def _score(self, batch: Batch) -> tuple[list[Tensor], None]:
+        assert self.task.score is not None
+        return [self.task.score(batch)], None
 
     def keep_best(self) -> None:
         """Set aside the parameters of the best score, where patience will ask for them."""
@@ -251,11 +280,15 @@ class Loop:
     def save(self) -> None:
         """Write a checkpoint, the metrics before it."""
         if self.run is not None:
+            if self.run.manifest.get("modes") != self.modes:
+                self.run.update(modes=self.modes)
             self.run.sync()
             save_checkpoint(self.run.folder / "checkpoint", self.checkpoint())
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Be where a checkpoint was."""
+    def restore(self, checkpoint: Checkpoint, modes: Mapping[str, Mapping[str, str]]) -> None:
+        """Be where a checkpoint was, and go on in the modes of then: others would round otherwise."""
+        for name, by_size in modes.items():
+            self._modes(name).update(by_size)
         self.pair.load(checkpoint.parameters, self.first)
         for optimizer, state in zip(self.optimizers, checkpoint.training["optimizers"], strict=True):
             optimizer.load_state_dict(state)
@@ -292,17 +325,23 @@ class _Window:
     """Running means on the device; read only when they are reported."""
 
     def __init__(self, device: torch.device) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.count = 0
         self.device = device
+        self.names: list[tuple[str, ...]] = []
+        self.sums: list[Tensor] = []
+        self.count = 0
 
-    def add(self, values: Mapping[str, Tensor]) -> None:
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, torch.zeros((), device=self.device)) + value.detach()
+    def add(self, reports: Sequence[Report]) -> None:
+        if not self.count:
+            self.names = [report.names for report in reports]
+            self.sums = [report.numbers.clone() for report in reports]
+        else:
+            for total, report in zip(self.sums, reports, strict=True):
+                total += report.numbers
         self.count += 1
 
-    def flush(self) -> dict[str, float]:
-        names, count = list(self.sums), self.count
-        read = torch.stack([self.sums[name].double() for name in names]).tolist()  # one wait for the device
-        self.sums, self.count = {}, 0
+    def flush(self, phases: Sequence[Phase]) -> dict[str, float]:
+        read = torch.cat([values.double() for values in self.sums]).tolist()  # one wait for the device
+        prefixes = ["" if len(phases) == 1 else f"{phase.name}/" for phase in phases]
+        names = [prefix + name for prefix, part in zip(prefixes, self.names, strict=True) for name in part]
+        count, self.count = self.count, 0
         return {name: value / count for name, value in zip(names, read, strict=True)}

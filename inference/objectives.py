@@ -15,10 +15,11 @@ from torch import Tensor
 
 from inference.bounds import ELBO, Bound
 from inference.closed_form import closed_form_sites
+from inference.draws import draw_weights
 from inference.layout import Layout
 from inference.pair import Pair, first_tensor
 from inference.particles import inspect_pair
-from inference.weights import Weights, draw_weights
+from inference.weights import Weights
 from ppmodels.contracts import Batch
 
 __all__ = ["LossParts", "Objective", "Phase", "Task", "Variational"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,9 +12,31 @@ from torch import Tensor
 __all__ = ["permutation", "reseed", "rng_state", "seeded", "set_rng_state"]
 
 
+_ALONE = threading.RLock()
+
+
 @contextmanager
 def seeded(seed: int | None, device: torch.device | None = None) -> Iterator[None]:
-    """Run a block under its own seed (or, with `None`, on a copy of the present state), then put the state back."""
+    """Run a block under its own seed (or, with `None`, on a copy of the present state), then put the state back.
+
+    Raises:
+        RuntimeError: if another thread is in such a block: torch's generators and Pyro's handlers serve all threads
+            at once, so two would mix.
+    """
+    if not _ALONE.acquire(blocking=False):
+        raise RuntimeError(
+            "another thread of this process is running Pyro programs, and torch's generators and Pyro's handlers are "
+            "shared by all: expected one at a time; use a process for each, or wait for the other"
+        )
+    try:
+        with _forked(seed, device):
+            yield
+    finally:
+        _ALONE.release()
+
+
+@contextmanager
+def _forked(seed: int | None, device: torch.device | None) -> Iterator[None]:
     devices = [device] if device is not None and device.type == "cuda" else []  # others are left alone
     with torch.random.fork_rng(devices=devices):
         if seed is not None:

@@ -9,9 +9,8 @@ of draws feeds a whole table.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 import torch
@@ -20,13 +19,10 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from inference.closed_form import closed_form_kl
-from inference.flags import validating
 from inference.layout import Layout, Site, plates_of, sample_sites
-from inference.pair import Pair, first_tensor
-from inference.particles import inspect_pair, run_particles, site_log_prob
-from ppmodels.contracts import Batch, Program
+from inference.particles import site_log_prob
 
-__all__ = ["Weights", "check_particles", "default_chunk", "draw_weights", "log_weights"]
+__all__ = ["Weights", "weigh_traces"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,118 +77,7 @@ class Weights:
         return [self.log_p, self.log_q, *likelihood, *self.kl.values(), *self.analytic_kl.values()]
 
 
-def _gather(parts: Iterator[Weights], K: int) -> Weights:
-    """Put chunks of draws after one another, K in all, into tensors made before the second is drawn.
-
-    Keeping the chunks to concatenate them would leave small tensors scattered between large ones, which the
-    allocator then cannot give back: memory would grow with K.
-    """
-    first = next(parts)
-    if first.num_particles == K:
-        return first
-    whole = first.map(lambda v: v.new_empty(K, v.shape[1]))
-    done = 0
-    for part in chain([first], parts):
-        for target, value in zip(whole.tensors(), part.tensors(), strict=True):
-            target[done : done + part.num_particles] = value
-        done += part.num_particles
-    assert done == K
-    return whole
-
-
-def log_weights(
-    model: Program,
-    guide: Program,
-    x: Batch,
-    num_particles: int,
-    *,
-    chunk: int | None = None,
-    joint: bool = False,
-    vectorize: bool | None = None,
-    analytic_kl: Iterable[str] = (),
-) -> Weights:
-    r"""Draw exactly K particles per datum from the guide and weigh them under the model.
-
-    A program's scale (`pyro.plate` with subsampling, `poutine.scale`) is divided out, masks are honoured, and
-    model sites marked `infer={"enumerate": "parallel"}` are summed out exactly.
-
-    Args:
-        model: any Pyro callable; `x` observed, local sites in a plate over the data.
-        guide: any Pyro callable over the same latent sites.
-        x: a batch: a tensor, a tuple of arguments, or a mapping of them; leading axis n.
-        num_particles: K.
-        chunk: particles in memory at a time; by default what suits the device, see `default_chunk`.
-        joint: one weight for the whole batch (n = 1), global latents included.
-        vectorize: run particles in one outer plate; `None` decides by trying.
-        analytic_kl: latent sites whose closed-form KL is wanted too; see `closed_form_sites`.
-
-    Raises:
-        ValueError: if K or the chunk is not positive, or the pair cannot be weighed; the message names the site.
-
-    >>> import pyro, pyro.distributions as dist
-    >>> def model(x):
-    ...     with pyro.plate("data", len(x)):
-    ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
-    ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-    >>> def posterior(x):
-    ...     with pyro.plate("data", len(x)):
-    ...         pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
-    >>> x = torch.tensor([0.5, -1.0])
-    >>> weights = log_weights(model, posterior, x, num_particles=3)
-    >>> torch.allclose(weights.log_w, dist.Normal(0.0, 2**0.5).log_prob(x).expand(3, 2), atol=1e-6)
-    True
-    """
-    check_particles(num_particles)
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"`chunk` is {chunk}, expected at least 1 particle at a time")
-    pair = Pair(model, guide)
-    layout = inspect_pair(pair, x, joint=joint, vectorize=vectorize)
-    if layout.subsamples and (not layout.vectorized or num_particles > (chunk or default_chunk(x))):
-        raise ValueError(
-            f"plate `{layout.data}` draws its own minibatch, another for every chunk of particles: take "
-            "`subsample_size` off, or draw all particles at once"
-        )
-    return draw_weights(pair, x, num_particles, layout, chunk=chunk, analytic_kl=analytic_kl)
-
-
-def check_particles(num_particles: int) -> None:
-    """K is a whole number, at least one."""
-    if not isinstance(num_particles, int) or num_particles < 1:
-        raise ValueError(f"`num_particles` is {num_particles}, expected a whole number, at least 1")
-
-
-def default_chunk(batch: Batch) -> int:
-    """Particles at a time: on a CPU a layer as wide as the data stays near 8 MiB, in its caches; elsewhere 256 MiB."""
-    x = first_tensor(batch)
-    return max(1, (2**21 if x.device.type == "cpu" else 2**26) // max(1, x.numel()))
-
-
-def draw_weights(
-    pair: Pair,
-    batch: Batch,
-    num_particles: int,
-    layout: Layout,
-    *,
-    chunk: int | None = None,
-    analytic_kl: Iterable[str] = (),
-    keep_scale: bool = False,
-) -> Weights:
-    """`log_weights` for a pair already inspected: no checks, no validation, ready for a training loop.
-
-    `keep_scale` leaves the program's own scale in (a KL weight set by `poutine.scale`), less the data plate's N/B.
-    """
-    step = min(num_particles, chunk or default_chunk(batch)) if layout.vectorized else 1
-    sizes = [step] * (num_particles // step) + [num_particles % step] * (num_particles % step > 0)
-    wanted = frozenset(analytic_kl)
-    with validating(enabled=False):
-        parts = (
-            _weigh(*run_particles(pair, batch, size, layout), size, layout, wanted, keep_scale=keep_scale)
-            for size in sizes
-        )
-        return _gather(parts, num_particles)
-
-
-def _weigh(
+def weigh_traces(
     guide_trace: Trace,
     model_trace: Trace,
     K: int,
@@ -201,6 +86,7 @@ def _weigh(
     *,
     keep_scale: bool,
 ) -> Weights:
+    """Weigh K draws from one trace of the guide and one of the model on its draws."""
     q_sites, p_sites = sample_sites(guide_trace), sample_sites(model_trace)
     n, size = _data_plate(p_sites, layout)
 

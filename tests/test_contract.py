@@ -20,7 +20,7 @@ from inference.compare import compare_bounds
 from inference.fit import fit
 from inference.objectives import Variational
 from inference.pair import Pair
-from inference.weights import log_weights
+from inference.draws import log_weights
 from ppmodels.conditionals import ConditionalBernoulli, ConditionalFlow, ConditionalNormal
 from ppmodels.nets import MLP, ConvDecoder, ConvEncoder, ResidualMLP
 from ppmodels.priors import FlowPrior, GaussianMixture, Normal, StandardNormal, VampPrior

@@ -85,7 +85,7 @@ def room(module: str) -> str:
 
 def test_the_walk_sees_imports_of_every_kind() -> None:
     assert {"ppmodels.distributions", "ppmodels.nets"} <= set(imports("ppmodels.conditionals"))  # relative
-    assert "ppmodels.contracts" in set(imports("inference.weights"))  # absolute
+    assert "ppmodels.contracts" in set(imports("inference.draws"))  # absolute
     assert "ppmodels.cli.experiment" in set(imports("ppmodels.cli.app"))  # of a module, inside a function
 
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from inference.closed_form import closed_form_sites
 from inference.compare import compare_bounds
 from inference.diagnostics import active_units
+from inference.draws import draw_weights, log_weights
 from inference.likelihood import log_likelihood
 from inference.pair import Pair
 from inference.particles import inspect_pair
-from inference.weights import draw_weights, log_weights
 from ppmodels.contracts import Program
 from tests.oracles import LinearGaussian
 

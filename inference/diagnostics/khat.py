@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["effective_sample_size", "khat_threshold", "pareto_khat"]
+__all__ = ["Tail", "effective_sample_size", "khat_threshold", "pareto_khat", "pareto_khat_of_tail", "tail_length"]
 
 
 def pareto_khat(log_w: Tensor) -> Tensor:
@@ -27,22 +27,72 @@ def pareto_khat(log_w: Tensor) -> Tensor:
     >>> bool(pareto_khat(wide.log_prob(z) - narrow.log_prob(z)) > 0.7)
     True
     """
+    finite = torch.where(log_w.isfinite(), log_w, math.inf)
+    return pareto_khat_of_tail(log_w, finite.amin(0), len(log_w))
+
+
+def pareto_khat_of_tail(largest: Tensor, lowest: Tensor, num_particles: int) -> Tensor:
+    """`pareto_khat` of K weights of which only the largest, `(M, n)`, and the lowest finite one, `(n,)`, are known.
+
+    M must be `tail_length(K)` at least.
+    """
     from arviz_stats.base.array import array_stats  # two seconds to import: only those who ask pay
 
-    values = log_w.detach().to(torch.float64).cpu().numpy()  # (K, n)
+    values = largest.detach().to(torch.float64).cpu().numpy()  # (M, n)
+    lowest_ = lowest.detach().to(torch.float64).cpu().numpy()
     khat = np.full(values.shape[1], np.nan)
-    lowest = np.where(np.isfinite(values), values, np.inf).min(axis=0)
-    values = np.where(np.isneginf(values), lowest, values)  # a weight of zero leaves the right tail as it is
-    finite = np.isfinite(values).all(axis=0)
-    rounding = 64 * torch.finfo(log_w.dtype).eps * np.abs(values).max(axis=0).clip(min=1.0)
+    values = np.where(np.isneginf(values), lowest_, values)  # a weight of zero leaves the right tail as it is
+    finite = np.isfinite(values).all(axis=0) & np.isfinite(lowest_)
+    rounding = 64 * torch.finfo(largest.dtype).eps * np.abs([values.max(axis=0), lowest_]).max(axis=0).clip(min=1.0)
     with np.errstate(invalid="ignore"):
-        constant = finite & (len(values) > 1) & (np.ptp(values, axis=0) <= rounding)  # no tail to fit
+        constant = finite & (num_particles > 1) & (values.max(axis=0) - lowest_ <= rounding)  # no tail to fit
     khat[constant] = -np.inf
-    fitted = finite & ~constant
-    if values.shape[0] >= 25 and fitted.any():
-        _, found = array_stats.psislw(-np.ascontiguousarray(values[:, fitted].T))  # it takes log ratios negated
-        khat[fitted] = np.where(np.isfinite(found), found, np.nan)
-    return torch.from_numpy(khat).to(log_w.device)
+    for i in np.flatnonzero(finite & ~constant) if num_particles >= 25 else ():
+        every = np.full(num_particles, values[:, i].min())  # below the tail only their number counts
+        every[: len(values)] = values[:, i]
+        _, found = array_stats.psislw(-every)  # it takes log ratios negated
+        khat[i] = found if np.isfinite(found) else np.nan
+    return torch.from_numpy(khat).to(largest.device)
+
+
+def tail_length(num_particles: int) -> int:
+    r"""How many of K weights k-hat looks at: :math:`\min(K, 3 \sqrt{K})` and a few."""
+    return min(num_particles, math.ceil(3 * math.sqrt(num_particles)) + 2)
+
+
+class Tail:
+    """The largest of K weights per datum, while they come by.
+
+    >>> tail = Tail(torch.tensor([[3.0], [1.0]]), num_particles=100)
+    >>> for k in range(49):
+    ...     tail.add(torch.tensor([[0.0], [k]]))
+    >>> tail.largest().shape, tail.largest().max()
+    (torch.Size([32, 1]), tensor(48.))
+    """
+
+    def __init__(self, first: Tensor, num_particles: int) -> None:
+        self.length = tail_length(num_particles)
+        rows = min(num_particles, max(2 * self.length, self.length + len(first)))
+        self.kept = first.new_empty(rows, first.shape[1])  # (rows, n)
+        self.filled = 0
+        self.add(first)
+
+    def add(self, log_w: Tensor) -> None:
+        """Let `(k, n)` weights come by."""
+        if self.filled + len(log_w) > len(self.kept):
+            self._select()
+        self.kept[self.filled : self.filled + len(log_w)] = log_w
+        self.filled += len(log_w)
+
+    def _select(self) -> None:
+        largest = self.kept[: self.filled].topk(min(self.length, self.filled), dim=0, sorted=False).values
+        self.filled = len(largest)
+        self.kept[: self.filled] = largest
+
+    def largest(self) -> Tensor:
+        """The largest so far, `(tail_length(K), n)` once there are so many."""
+        self._select()
+        return self.kept[: self.filled].clone()
 
 
 def khat_threshold(num_particles: int) -> float:

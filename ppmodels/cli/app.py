@@ -282,10 +282,12 @@ def _print_fitted(fitted: Fitted, *, json: bool) -> None:
     reports = fitted.metrics.to_dict("records")
     last = {str(k): v for k, v in reports[-1].items() if v == v} if reports else {}
     if json:
-        summary = {"run": str(fitted.run.folder), "steps": fitted.steps, "seconds": fitted.seconds}
-        print(to_json({**summary, "stopped": fitted.stopped, "best_score": fitted.best_score, "metrics": last}))
+        summary: dict[str, Any] = {"run": str(fitted.run.folder), "steps": fitted.steps, "seconds": fitted.seconds}
+        summary |= {"stopped": fitted.stopped, "best_score": fitted.best_score, "modes": fitted.modes}
+        print(to_json({**summary, "metrics": last}))
         return
-    print(f"{fitted.run.folder}: {fitted.steps} steps in {fitted.seconds:.1f} s, {fitted.stopped}")
+    modes = ", ".join(dict.fromkeys(mode for by_size in fitted.modes.values() for mode in by_size.values()))
+    print(f"{fitted.run.folder}: {fitted.steps} steps in {fitted.seconds:.1f} s ({modes}), {fitted.stopped}")
     print("  ".join(f"{k} {v:.4g}" for k, v in last.items() if k not in ("step", "seconds") and isinstance(v, float)))
 
 

@@ -115,6 +115,7 @@ def fit_recipe(
         out=out,
         recipe=recipe.to_dict(),
         resume=resume,
+        mode=training.mode,
         report_every=training.report_every,
         checkpoint_seconds=training.checkpoint_seconds,
         progress=progress,
@@ -212,6 +213,7 @@ def evaluate(
         num_particles=table.num_particles if num_particles is None else num_particles,
         batch_size=table.batch_size,
         seed=table.seed,
+        mode=table.mode,
     )
     units = active_units(*pair, data.head(500), batch_size=table.batch_size, seed=table.seed)
     result = {

@@ -45,6 +45,7 @@ def climb(fitted: FittedRun, bounds: Sequence[str] = (), *, split: str = "test",
         bounds or table.bounds,
         batch_size=table.batch_size,
         seed=table.seed,
+        mode=table.mode,
     )
     rungs = Rungs(str(fitted.run.folder), fitted.describe(data), ladder)
     fitted.run.write("bounds.csv", pd.DataFrame(rungs.rows).to_csv(index=False))

@@ -57,6 +57,7 @@ def layered(value: Any) -> Any:
 
 Sizes: TypeAlias = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
 Widths: TypeAlias = Annotated[tuple[PositiveInt, ...], Field(strict=False)]
+Mode: TypeAlias = Literal["auto", "inductor", "replay", "eager"]
 Hidden: TypeAlias = Annotated[tuple[Widths, ...], Field(strict=False, min_length=1), BeforeValidator(layered)]
 Activation: TypeAlias = Literal["tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus"]
 
@@ -305,6 +306,8 @@ class Training(Table):
     """Updates between two lines of the metrics."""
     checkpoint_seconds: NonNegativeFloat = 20.0
     """The least time between two checkpoints."""
+    mode: Mode = "auto"
+    """How the programs are run: compiled, from their tensor graph, as they are, or what is quickest."""
 
     @model_validator(mode="after")
     def _check_length(self) -> Training:
@@ -327,6 +330,8 @@ class Evaluation(Table):
     """Data at a time."""
     seed: NonNegativeInt = 0
     """Seeds the draws, and the one draw of dynamic pixels that all runs are judged on."""
+    mode: Mode = "auto"
+    """How the programs are run, as in `training`."""
 
 
 class Recipe(Table):
