@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from inference.bounds import ELBO, IWAE, Bound, Renyi, VRMax, estimate, log_mean_exp, parse_bound
+from inference.draws import log_weights
 from inference.objectives import Variational
 from inference.pair import Pair
-from inference.draws import log_weights
 from inference.weights import Weights
 from tests.oracles import Factor, LinearGaussian, by_hand
 

@@ -17,10 +17,10 @@ from guides import Amortized, AmortizedFlow, AmortizedNormal, HierarchicalNormal
 from inference.bounds import ELBO, IWAE
 from inference.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from inference.compare import compare_bounds
+from inference.draws import log_weights
 from inference.fit import fit
 from inference.objectives import Variational
 from inference.pair import Pair
-from inference.draws import log_weights
 from ppmodels.conditionals import ConditionalBernoulli, ConditionalFlow, ConditionalNormal
 from ppmodels.nets import MLP, ConvDecoder, ConvEncoder, ResidualMLP
 from ppmodels.priors import FlowPrior, GaussianMixture, Normal, StandardNormal, VampPrior

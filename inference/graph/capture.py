@@ -27,7 +27,7 @@ from inference.seeds import seeded
 
 __all__ = ["Call", "Captured", "Traceable", "capture", "check_agrees"]
 
-Traceable: TypeAlias = Callable[[], tuple[Sequence[Tensor], Any]]
+Traceable: TypeAlias = Callable[..., tuple[Sequence[Tensor], Any]]
 """Gives tensors, which a graph gives too, and anything else, which stays as it was when the graph was made."""
 
 Call: TypeAlias = Callable[..., Sequence[Tensor]]
@@ -69,22 +69,23 @@ class Captured:
 
 
 def capture(pair: Pair, function: Traceable, inputs: Sequence[Tensor]) -> Captured:
-    """The graph of `function()`, which works on these very `inputs` and on what the pair holds.
+    """The graph of `function(*inputs)`, which works on these and on what the pair holds.
 
     Raises:
         CaptureError: if it has none, or one that would be wrong; the message is a clause that says why.
     """
     device = inputs[0].device
-    guards = Guards(pair)
-    recorder = Recorder(LastSite())
+    inputs = [value.detach().requires_grad_(value.requires_grad) for value in inputs]  # each an object of its own
     places = {id(tensor): i for i, tensor in enumerate(inputs)}
-    with leaving_no_trace(pair):
+    guards = Guards(pair)
+    recorder = Recorder(LastSite(), [b for module in pair.used_modules().values() for b in module.buffers()])
+    with leaving_no_trace(guards.places):
         with seeded(None, device):
-            found, _ = recorder.run(function)
+            found, _ = recorder.run(lambda: function(*inputs))
             expected = [value.detach().clone() for value in found]
         met = sorted(recorder.met.values(), key=lambda tensor: id(tensor) in places)  # inputs after all others
         with seeded(None, device):
-            module, static = _trace(function, met, recorder.site)
+            module, static = _trace(lambda: function(*inputs), met, recorder.site)
     met = [tensor for tensor, needed in zip(met, _drop_unused(module), strict=True) if needed]
     captured = Captured(
         module=module,
@@ -92,7 +93,7 @@ def capture(pair: Pair, function: Traceable, inputs: Sequence[Tensor]) -> Captur
         used=tuple(places[id(tensor)] for tensor in met if id(tensor) in places),
         static=static,
         guards=guards.only({id(tensor) for tensor in met}),
-        writes=tuple(recorder.met[key] for key in recorder.before),
+        writes=tuple(recorder.met[key] for key in recorder.before if key not in places),
     )
     with seeded(None, device):
         check_agrees(captured, None, inputs, expected)
@@ -113,7 +114,7 @@ class _Substitute(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
-def _trace(function: Traceable, met: Sequence[Tensor], site: LastSite) -> tuple[GraphModule, Any]:
+def _trace(function: Callable[[], Any], met: Sequence[Tensor], site: LastSite) -> tuple[GraphModule, Any]:
     static: list[Any] = []
 
     def flat(*stand_ins: Tensor) -> list[Tensor]:
@@ -122,11 +123,14 @@ def _trace(function: Traceable, met: Sequence[Tensor], site: LastSite) -> tuple[
         static.append(rest)
         return list(tensors)
 
+    torch.clear_autocast_cache()  # it may hold copies of parameters that no recorder has met
     try:
         # fake tensors compute shapes alone; constants made by the program itself are allowed
         module = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*(t.detach() for t in met))
     except Exception as error:  # whatever torch cannot trace has no graph
         raise CaptureError(f"torch cannot trace it ({first_line(error)}){site}") from error
+    finally:
+        torch.clear_autocast_cache()
     _check_constants(module)
     return simplify(module), static[0]
 
@@ -153,20 +157,28 @@ def _drop_unused(module: GraphModule) -> list[bool]:
 
 def check_agrees(
     captured: Captured,
-    call: Callable[..., Sequence[Tensor]] | None,
+    call: Call | None,
     inputs: Sequence[Tensor],
     expected: Sequence[Tensor],
+    *,
+    digits: float = 0.7,
 ) -> None:
-    """Run the graph, or another form of it, on the inputs it was made from, and compare.
+    """Run the graph, or another form of it, on the inputs it was made from, and compare in norm.
+
+    `digits` is the part of the floating point's digits that must agree.
 
     Raises:
-        CaptureError: if a number differs by more than rounding.
+        CaptureError: if a tensor differs by more than rounding.
     """
-    found = captured.once(inputs, call)
+    try:
+        found = captured.once(inputs, call)
+    except Exception as error:  # what torch has traced it may still not run
+        raise CaptureError(f"its graph does not run ({first_line(error)})") from error
     for mine, its in zip(found, expected, strict=True):
-        scale = its.double().norm()
-        slack = torch.finfo(its.dtype).eps ** 0.6 if its.is_floating_point() else 0.0
-        if not torch.allclose(mine.double(), its.double(), rtol=slack, atol=float(slack * scale), equal_nan=True):
+        finite = its.isfinite()
+        slack = torch.finfo(its.dtype).eps ** digits if its.is_floating_point() else 0.0
+        mine_, its_ = (value.double().where(finite, 0) for value in (mine, its))
+        if not torch.equal(mine.isfinite(), finite) or (mine_ - its_).norm() > slack * its_.norm():
             raise CaptureError(
                 "its graph gives other numbers than the program did, which then depends on more than tensors: on a "
                 "Python value it changes, or an order of calls"

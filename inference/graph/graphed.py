@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
@@ -99,17 +100,16 @@ class Graphed:
         self._made += 1
         if wanted != "eager" and self._made > MOST_GRAPHS:
             wanted = self._fall("eager", f"its batches or its modules have changed more than {MOST_GRAPHS} times")
-        entry = Entry()
         if wanted != "eager":
             try:
-                entry = self._climb(wanted, batch, others, leaves, n)
+                return self._climb(wanted, batch, others, leaves, n)
             except CaptureError as error:
                 self._fall("eager", str(error))
-        self.modes.setdefault(str(n), "eager")
-        return entry
+        self.modes[str(n)] = "eager"
+        return Entry()
 
     def _climb(self, wanted: str, batch: Batch, others: tuple[Any, ...], leaves: Sequence[Tensor], n: int) -> Entry:
-        captured = capture(self.pair, lambda: self.function(batch, *others), leaves)
+        captured = capture(self.pair, partial(self._on, batch, others), leaves)
         if wanted == "auto":
             saved = SAVED_BY_INDUCTOR * seconds_to_replay(captured.module) * self.calls(n)
             wanted = "inductor" if saved > seconds_to_compile(captured.module) else "replay"
@@ -122,25 +122,42 @@ class Graphed:
                 self._fall("replay", str(error))
         return Entry(captured, call)
 
+    def _on(self, batch: Batch, others: tuple[Any, ...], *leaves: Tensor) -> tuple[Sequence[Tensor], Any]:
+        """The function of arguments like these, with other tensors in them."""
+        new = iter(leaves)
+        parts, names = _parts(batch)
+        batch_parts = [next(new) if isinstance(part, Tensor) else part for part in parts]
+        rest = [next(new) if isinstance(part, Tensor) else part for part in others]
+        if names is None:
+            return self.function(batch_parts[0], *rest)
+        return self.function(tuple(batch_parts) if names == () else dict(zip(names, batch_parts, strict=True)), *rest)
+
     def _is_short(self, n: int) -> bool:
         return self.mode == "auto" and self.calls(n) < WORTH_CAPTURING
 
     def _fall(self, mode: str, reason: str) -> str:
+        reason = reason.partition("\n")[0]  # Pyro adds a table of shapes to what passes through it
         if reason not in self.warned:
             self.warned.add(reason)
             warnings.warn(f"the pair runs in mode {mode!r}: {reason}", GraphWarning, stacklevel=5)
         return mode
 
 
-def _signature(batch: Batch, others: tuple[Any, ...]) -> tuple[list[Tensor], Any]:
-    """The tensors among the arguments, and all that a graph's shape depends on."""
+def _parts(batch: Batch) -> tuple[Sequence[Any], Sequence[str] | None]:
+    """What a batch is made of, and the names of a mapping's parts: `()` for a tuple, `None` for a tensor."""
     if isinstance(batch, Tensor):
-        parts: Sequence[Any] = (batch, *others)
-        names: Any = None
-    elif isinstance(batch, Mapping):
-        parts, names = (*batch.values(), *others), tuple(batch)
-    else:
-        parts, names = (*batch, *others), len(batch)
-    leaves = [part for part in parts if isinstance(part, Tensor)]
-    kinds = tuple((p.shape, p.dtype, p.device, p.requires_grad) if isinstance(p, Tensor) else p for p in parts)
-    return leaves, (names, kinds, torch.get_default_dtype())
+        return (batch,), None
+    if isinstance(batch, Mapping):
+        return tuple(batch.values()), tuple(batch)
+    return batch, ()
+
+
+def _signature(batch: Batch, others: tuple[Any, ...]) -> tuple[list[Tensor], Any]:
+    """The tensors among the arguments, and all that a graph depends on beside their values."""
+    parts, names = _parts(batch)
+    every = (*parts, *others)
+    leaves = [part for part in every if isinstance(part, Tensor)]
+    kinds = tuple(
+        (p.shape, p.stride(), p.dtype, p.device, p.requires_grad) if isinstance(p, Tensor) else p for p in every
+    )
+    return leaves, (names, kinds, torch.get_default_dtype(), torch.is_autocast_enabled(leaves[0].device.type))

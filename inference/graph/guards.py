@@ -1,135 +1,156 @@
-"""What a graph has taken for granted: the tensors the programs hold, and the numbers they read from Python."""
+"""What a graph has taken for granted, checked at every call; and programs that are run without leaving a trace."""
 
 from __future__ import annotations
 
-import inspect
 import random
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from functools import partial
+from operator import attrgetter, is_
+from types import CellType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
-import pyro
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from inference.graph.reach import Home, Place, reach, read
 from inference.graph.record import CaptureError
 from inference.pair import Pair
-from ppmodels.contracts import Program
 
 __all__ = ["Guards", "leaving_no_trace"]
 
 _PLAIN = (bool, int, float, complex, str, type(None), torch.dtype, torch.device, torch.Size)
-_TORCHS_OWN = set(nn.Module().__dict__) - {"training"}
 
 
 class Guards:
-    """Whether all is still as it was when a graph was made.
+    """Whether all that programs can reach is still as it was when a graph was made.
 
-    Checked are the identity, the place in memory and `requires_grad` of the tensors that the graph reads from the
-    pair's modules, from Pyro's store and from closures; and the plain Python values that modules hold as attributes and
-    functions read from their globals and closures. What a program reads from elsewhere is a constant of its graph.
+    Checked are the identity, the place in memory and `requires_grad` of the tensors the graph reads, and the identity
+    of whatever else is found there; plain values need only be equal. What a program reads from elsewhere (a file, an
+    object of a library) is a constant of its graph.
     """
 
     def __init__(self, pair: Pair) -> None:
-        self.tensors: list[tuple[Any, str, Tensor]] = []
-        self.values: list[tuple[Any, str, Any]] = []
-        for module in _modules(pair):
-            self._note(module._parameters, module._parameters)
-            self._note(module._buffers, module._buffers)
-            self._note(module.__dict__, module.__dict__.keys() - _TORCHS_OWN)
-        store = pyro.get_param_store()._params
-        self._note(store, store)
-        for function in _functions(pair.model, pair.guide):
-            self._note(function.__globals__, function.__code__.co_names)
-            self._note(_Closure(function), function.__code__.co_freevars)
-        self.only({id(tensor) for _, _, tensor in self.tensors})
-
-    def _note(self, home: Any, names: Collection[str]) -> None:
-        for name in names:
-            value = home.get(name)
-            if isinstance(value, Tensor):
-                self.tensors.append((home, name, value))
-            elif isinstance(value, _PLAIN):
-                self.values.append((home, name, value))
+        self.places = reach(pair)
 
     def only(self, tensors: Collection[int]) -> Guards:
-        """Drop the tensors whose identity is not among those given."""
-        self.tensors = [entry for entry in self.tensors if id(entry[2]) in tensors]
-        self.kinds = [(tensor.data_ptr(), tensor.requires_grad) for _, _, tensor in self.tensors]
+        """Be ready to check: of tensors those whose identities are given, of the rest all."""
+        entries = [(place.home, name, read(place.home, name)) for place in self.places for name in place.names]
+        kept = [entry for entry in entries if not _is_settled(entry[2], tensors)]
+        self.in_dicts = [list(c) for c in zip(*(e for e in kept if isinstance(e[0], dict)), strict=True)] or [
+            [],
+            [],
+            [],
+        ]
+        self.elsewhere = [entry for entry in kept if not isinstance(entry[0], dict)]
+        self.tensors = list({id(value): value for _, _, value in kept if isinstance(value, Tensor)}.values())
+        self.addresses, self.trained = self._addresses(), self._trained()
+        self.whole = [place.home for place in self.places if place.whole]
+        self.sizes = self._sizes()
         return self
 
     def hold(self) -> bool:
         """Whether the graph may still be used."""
-        for (home, name, tensor), (place, requires_grad) in zip(self.tensors, self.kinds, strict=True):
-            if home.get(name) is not tensor or tensor.data_ptr() != place or tensor.requires_grad != requires_grad:
-                return False
-        return self.changed() is None
+        homes, names, values = self.in_dicts
+        if not all(map(is_, map(dict.get, homes, names), values)) and not self._equal():
+            return False
+        if not all(read(home, name) is value or _same(read(home, name), value) for home, name, value in self.elsewhere):
+            return False
+        return self._addresses() == self.addresses and self._trained() == self.trained and self._sizes() == self.sizes
 
-    def changed(self) -> str | None:
-        """The name of the first plain value that is not what it was."""
-        for home, name, value in self.values:
-            now = home.get(name)
-            if now is not value and (type(now) is not type(value) or now != value):
-                return name
-        return None
+    def _addresses(self) -> list[int]:
+        return list(map(Tensor.data_ptr, self.tensors))
 
+    def _trained(self) -> list[bool]:
+        return list(map(attrgetter("requires_grad"), self.tensors))
 
-class _Closure:
-    """The variables a function closes over, to be read by name."""
+    def _sizes(self) -> list[int]:
+        return list(map(len, self.whole))  # type: ignore[arg-type]  # dictionaries and lists
 
-    def __init__(self, function: Any) -> None:
-        self.cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-
-    def get(self, name: str) -> Any:
-        try:
-            return self.cells[name].cell_contents
-        except ValueError:  # not bound yet
-            return None
+    def _equal(self) -> bool:
+        homes, names, values = self.in_dicts
+        return all(_same(read(home, name), value) for home, name, value in zip(homes, names, values, strict=True))
 
 
-def _functions(*programs: Program) -> Iterator[Any]:
-    for program in programs:
-        function: Any = program
-        while isinstance(function, partial):
-            function = function.func
-        function = inspect.unwrap(getattr(function, "__func__", function))
-        if inspect.isfunction(function):
-            yield function
+def _is_settled(value: Any, tensors: Collection[int]) -> bool:
+    """Whether a value needs no check: a tensor that is not read, or what nobody puts another in the place of."""
+    if isinstance(value, Tensor):
+        return id(value) not in tensors
+    return isinstance(value, (ModuleType, type)) or (isinstance(value, FunctionType) and "<" not in value.__qualname__)
 
 
-def _modules(pair: Pair) -> Iterator[nn.Module]:
-    seen: set[int] = set()
-    for root in pair.used_modules().values():
-        for module in root.modules():
-            if id(module) not in seen:
-                seen.add(id(module))
-                yield module
+def _same(now: Any, before: Any) -> bool:
+    return now is before or (isinstance(before, _PLAIN) and type(now) is type(before) and bool(now == before))
 
 
 @contextmanager
-def leaving_no_trace(pair: Pair) -> Iterator[None]:
-    """Run the programs, put their modules' attributes back, and refuse those that keep count in Python.
+def leaving_no_trace(places: list[Place]) -> Iterator[None]:
+    """Run programs, put back all they can reach, and refuse those that keep a state in Python.
 
-    A number counted up at every call, or drawn from another generator than torch's, would stand still in a graph.
+    A number counted up at every call, a tensor put in the place of another, a draw from another generator than torch's
+    would stand still in a graph. Private attributes that hold no plain value may change: caches do.
     """
-    guards = Guards(pair)
-    generators = _other_generators()
-    attributes = [(module, dict(module.__dict__)) for module in _modules(pair)]
+    generators = random.getstate(), np.random.get_state()  # noqa: NPY002  # programs may use it
+    drawn = _as_text(generators)
+    before = [_contents(place) for place in places]
     try:
         yield
-        if name := guards.changed():
-            raise CaptureError(f"it changes `{name}`, a Python value, while it runs: keep it in a buffer, in place")
-        if generators != _other_generators():
+        for place, then in zip(places, before, strict=True):
+            if place.judged and (name := _changed(place, then)):
+                raise CaptureError(f"it changes `{name}` while it runs: keep it in a buffer, written in place")
+        if drawn != _as_text((random.getstate(), np.random.get_state())):  # noqa: NPY002
             raise CaptureError("it draws from Python's or NumPy's random generator: draw from torch's")
     finally:
-        for module, before in attributes:
-            module.__dict__.clear()
-            module.__dict__.update(before)
+        random.setstate(generators[0])
+        np.random.set_state(generators[1])  # noqa: NPY002
+        for place, then in zip(places, before, strict=True):
+            _put_back(place, then)
 
 
-def _other_generators() -> tuple[Any, ...]:
-    """The state of Python's and of NumPy's global generator."""
-    numpys: Any = np.random.get_state()  # noqa: NPY002  # programs may use it
-    return random.getstate(), numpys[1].tobytes(), numpys[2:]
+def _as_text(generators: Any) -> tuple[str, ...]:
+    return tuple(
+        str(part if not isinstance(part, np.ndarray) else part.tobytes()) for state in generators for part in state
+    )
+
+
+def _contents(place: Place) -> dict[Any, Any]:
+    if place.whole and isinstance(place.home, dict):
+        return dict(place.home)
+    return {name: read(place.home, name) for name in place.names}
+
+
+def _changed(place: Place, before: dict[Any, Any]) -> str | None:
+    """The name of the first value that is another, if that can matter."""
+    now = _contents(place)
+    for name in {**before, **now}:
+        if not _same(now.get(name), before.get(name)):
+            is_cache = str(name).startswith("_") and not isinstance(now.get(name), _PLAIN)
+            if not is_cache:
+                return _name(place.home, name)
+    if isinstance(place.home, list) and len(place.home) != len(before):
+        return _name(place.home, len(before))
+    return None
+
+
+def _name(home: Home, name: Any) -> str:
+    """What to call it: by its name, or as an item."""
+    if isinstance(home, CellType):
+        return "a variable of a closure"
+    return name if isinstance(name, str) else f"[{name!r}]"
+
+
+def _put_back(place: Place, before: dict[Any, Any]) -> None:
+    home = place.home
+    if isinstance(home, CellType):
+        if read(home, None) is not before[None]:
+            home.cell_contents = before[None]
+    elif isinstance(home, list):
+        home[:] = before.values()
+    elif isinstance(home, dict):
+        if place.whole:
+            home.clear()
+        home.update(before)
+    else:
+        for name, value in before.items():
+            if getattr(home, name, None) is not value:
+                setattr(home, name, value)

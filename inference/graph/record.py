@@ -8,7 +8,7 @@ the line of the program that asked for it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -55,12 +55,14 @@ class Recorder(TorchDispatchMode):
         operations: how many there were.
     """
 
-    def __init__(self, site: LastSite) -> None:
+    def __init__(self, site: LastSite, buffers: Iterable[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.site = site
+        self.buffers = [(buffer, buffer.detach().clone()) for buffer in buffers]
         self.met: dict[int, Tensor] = {}
         self.before: dict[int, Tensor] = {}
         self.operations = 0
+        self._sharing: dict[int, list[Tensor]] = {}  # by the address of the storage
         self._made = WeakIdKeyDictionary()  # tensor -> True
 
     def run(self, function: Callable[[], Any]) -> Any:
@@ -69,6 +71,9 @@ class Recorder(TorchDispatchMode):
             with self, _Reads(self.site), self.site:
                 return function()
         finally:
+            for buffer, value in self.buffers:  # batch norm writes to them and does not say so
+                if id(buffer) in self.met and not torch.equal(buffer, value):
+                    self.before.setdefault(id(buffer), value)
             with torch.no_grad():
                 for key, value in self.before.items():
                     self.met[key].copy_(value)
@@ -79,8 +84,9 @@ class Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         self._refuse(func, args, kwargs)
         for value in tree_iter((args, kwargs)):
-            if isinstance(value, Tensor) and value not in self._made:
-                self.met.setdefault(id(value), value)
+            if isinstance(value, Tensor) and value not in self._made and id(value) not in self.met:
+                self.met[id(value)] = value
+                self._sharing.setdefault(value.untyped_storage().data_ptr(), []).append(value)
         if func._schema.is_mutable:
             self._copy_before(func, args, kwargs)
         result = func(*args, **kwargs)
@@ -109,9 +115,12 @@ class Recorder(TorchDispatchMode):
                 self._keep(kwargs.get(argument.name))
 
     def _keep(self, written: Any) -> None:
+        """Copy the tensors from outside whose memory is about to be written to, through whichever view."""
         for value in tree_iter(written):
-            if isinstance(value, Tensor) and id(value) in self.met and id(value) not in self.before:
-                self.before[id(value)] = value.detach().clone()
+            if isinstance(value, Tensor):
+                for outside in self._sharing.get(value.untyped_storage().data_ptr(), []):
+                    if id(outside) not in self.before:
+                        self.before[id(outside)] = outside.detach().clone()
 
 
 class _Reads(TorchFunctionMode):

@@ -22,10 +22,13 @@ def simplify(module: GraphModule) -> GraphModule:
     graph must leave the generator as the program does.
     """
     graph = module.graph
+    roots, written = _roots(graph)
     for node in list(graph.nodes):
-        if node.op == "call_function" and (source := _same_as(node)) is not None:
-            node.replace_all_uses_with(source)
-            graph.erase_node(node)
+        source = _same_as(node)
+        if source is None or (roots[node] is not roots[source] and {roots[node], roots[source]} & written):
+            continue  # a copy of what is written to, or one that is, stays a copy
+        node.replace_all_uses_with(source)
+        graph.erase_node(node)
     _merge_repeats(graph)
     graph.eliminate_dead_code()
     module.recompile()
@@ -34,11 +37,9 @@ def simplify(module: GraphModule) -> GraphModule:
 
 def _same_as(node: Node) -> Node | None:
     """The node whose value this one only repeats."""
-    source = node.args[0] if node.args and isinstance(node.args[0], Node) else None
-    if source is None:
-        return None
+    source = node.args[0] if node.args else None
     rule = _RULES.get(node.target)
-    return rule(node, source) if rule is not None else None
+    return rule(node, source) if rule is not None and isinstance(source, Node) else None
 
 
 def _itself(node: Node, source: Node) -> Node | None:
@@ -58,7 +59,7 @@ def _if_twice(node: Node, source: Node) -> Node | None:
 
 
 def _if_first_power(node: Node, source: Node) -> Node | None:
-    return source if node.args[1] == 1 else None
+    return _if_same_shape(node, source) if node.args[1] == 1 else None
 
 
 _RULES: dict[Any, Callable[[Node, Node], Node | None]] = {
@@ -78,7 +79,7 @@ def _merge_repeats(graph: Graph) -> None:
     roots, written = _roots(graph)
     seen: dict[Any, Node] = {}
     for node in list(graph.nodes):
-        if not _is_pure(node) or any(roots[source] in written for source in node.all_input_nodes):
+        if not _is_pure(node) or any(roots[each] in written for each in (node, *node.all_input_nodes)):
             continue
         key = node.target, _frozen(node.args), _frozen(node.kwargs)
         first = seen.setdefault(key, node)
@@ -92,7 +93,12 @@ def _is_pure(node: Node) -> bool:
     target = node.target
     if not isinstance(target, OpOverload) or target._schema.is_mutable or not node.all_input_nodes:
         return False  # what has no input may be memory to write into
+    if "batch_norm" in target.name():
+        return False  # it writes its running statistics and does not say so
     return torch.Tag.nondeterministic_seeded not in target.tags and not target.name().startswith("aten::empty")
+
+
+_SILENT_VIEWS = {aten._unsafe_view.default, aten.reshape.default}
 
 
 def _roots(graph: Graph) -> tuple[dict[Node, Node], set[Node]]:
@@ -104,7 +110,7 @@ def _roots(graph: Graph) -> tuple[dict[Node, Node], set[Node]]:
         shows = node.target is operator.getitem
         if isinstance(node.target, OpOverload):
             schema = node.target._schema
-            shows = any(value.alias_info is not None for value in schema.returns)
+            shows = any(value.alias_info is not None for value in schema.returns) or node.target in _SILENT_VIEWS
             if schema.is_mutable:
                 written |= {roots[n] for n in node.all_input_nodes}  # its operands too: more than need be
         roots[node] = roots[source] if shows and source is not node else node
@@ -117,4 +123,4 @@ def _frozen(value: Any) -> Any:
         return tuple(_frozen(v) for v in value)
     if isinstance(value, dict):
         return tuple((k, _frozen(v)) for k, v in sorted(value.items()))
-    return type(value), value
+    return type(value), repr(value) if isinstance(value, float) else value  # 0.0 is not -0.0
