@@ -58,21 +58,26 @@ def burda_schedule(epochs: int = 3280) -> ScheduleFactory:
     return lambda optimizer: LambdaLR(optimizer, factor)
 
 
-def updater(optimizer: Optimizer, parameters: Sequence[Tensor]) -> Update:
-    """A function that steps an optimiser: `update(gradients, places)`, the gradient of `parameters[i]` for each place.
-
-    Where the optimiser is a plain fused Adam its kernel is called on its own state, without the bookkeeping that
-    `Adam.step` does anew at every call; the numbers, and `state_dict()`, are those of `Adam.step`.
-    """
-    return (
-        FusedAdam(optimizer, parameters) if _is_plain_adam(optimizer, parameters) else _General(optimizer, parameters)
-    )
-
-
 class Update(Protocol):
     """Steps an optimiser: the gradient of `parameters[i]` for each place i."""
 
     def __call__(self, gradients: Sequence[Tensor], places: Sequence[int]) -> None: ...
+
+
+def updater(optimizer: Optimizer, parameters: Sequence[Tensor]) -> Update:
+    """A function that steps an optimiser, `update(gradients, places)`.
+
+    Where the optimiser is a plain fused Adam its kernel is called on its own state, without the bookkeeping that
+    `Adam.step` does anew at every call; the numbers, and `state_dict()`, are those of `Adam.step`.
+    """
+    return (FusedAdam if _is_plain_adam(optimizer, parameters) else _General)(optimizer, parameters)
+
+
+def _laid_out(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """The gradient in the memory layout of its parameter: torch's fused kernels take that for granted."""
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
 
 
 class _General:
@@ -82,63 +87,46 @@ class _General:
         self.optimizer, self.parameters = optimizer, parameters
 
     def __call__(self, gradients: Sequence[Tensor], places: Sequence[int]) -> None:
-        for parameter in self.parameters:
-            parameter.grad = None
-        for gradient, i in zip(gradients, places, strict=True):
-            self.parameters[i].grad = gradient
+        with torch.no_grad():
+            for parameter in self.parameters:
+                parameter.grad = None
+            for gradient, i in zip(gradients, places, strict=True):
+                self.parameters[i].grad = _laid_out(gradient, self.parameters[i])
         self.optimizer.step()
 
 
 class FusedAdam:
-    """The kernel behind `Adam(fused=True)`; one step count serves all parameters.
+    """The kernel behind `Adam(fused=True)`, while every parameter has a gradient and one step count serves all.
+
+    The counts in the optimiser's own state are brought up to date where somebody may look: before `state_dict` and
+    before a step in the general way.
 
     Attributes:
-        state: all tensors it changes.
+        count: steps done, 0-d, on the device.
+        means, squares: the moments, those of the optimiser's state.
         rate: the learning rate as a tensor, for a step that is recorded; `None` to read the optimiser's number.
     """
 
     def __init__(self, optimizer: Optimizer, parameters: Sequence[Tensor]) -> None:
         self.optimizer, self.parameters = optimizer, list(parameters)
         self.general = _General(optimizer, parameters)
-        self.group = optimizer.param_groups[0]
-        state = optimizer.state
-        count = next((state[p]["step"] for p in parameters if state[p]), torch.zeros((), device=parameters[0].device))
-        for p in parameters:
-            state[p] |= {"step": count}
-            for name in ("exp_avg", "exp_avg_sq"):
-                state[p].setdefault(name, torch.zeros_like(p, memory_format=torch.preserve_format))
-        self.count = count
-        self.means = [state[p]["exp_avg"] for p in parameters]
-        self.squares = [state[p]["exp_avg_sq"] for p in parameters]
-        self.counts = [count] * len(self.parameters)
-        self.state = [*self.parameters, *self.means, *self.squares, count]
+        self.count = torch.zeros((), dtype=torch.float32, device=parameters[0].device)
         self.rate: Tensor | None = None
-        self.shared = True
-        optimizer._opt_called = True  # type: ignore[attr-defined]  # schedules warn where nobody has stepped
-
-    def read_rate(self) -> None:
-        """Have the learning rate in a tensor that stays where it is."""
-        if self.rate is None:
-            self.rate = torch.zeros((), device=self.count.device)
-        self.rate.fill_(self.group["lr"])
-
-    def _give_back(self) -> None:
-        for p in self.parameters:
-            self.optimizer.state[p]["step"] = self.count.clone()
-        self.shared = False
+        self.running = False
+        optimizer.register_step_pre_hook(lambda *_: self.stop())
+        optimizer.register_state_dict_pre_hook(lambda *_: self._write_counts())
+        optimizer.register_load_state_dict_post_hook(lambda *_: setattr(self, "running", False))
 
     def __call__(self, gradients: Sequence[Tensor], places: Sequence[int]) -> None:
-        if self.shared and len(places) != len(self.parameters):  # parameters left out are not counted up
-            self._give_back()
-        if not self.shared:
+        if len(places) != len(self.parameters) or not (self.running or self.start()):
             self.general(gradients, places)
             return
-        group = self.group
+        group = self.optimizer.param_groups[0]
         with torch.no_grad():
             self.count += 1
             torch._fused_adam_(
                 self.parameters,
-                list(gradients),
+                list(map(_laid_out, gradients, self.parameters)),
                 self.means,
                 self.squares,
                 [],
@@ -152,16 +140,54 @@ class FusedAdam:
                 maximize=group["maximize"],
             )
 
+    @property
+    def state(self) -> list[Tensor]:
+        """All tensors that a step changes."""
+        return [*self.parameters, *self.means, *self.squares, self.count]
+
+    def start(self) -> bool:
+        """Take the optimiser's state over, or make it; whether it is the same for all parameters."""
+        state = self.optimizer.state
+        counts = {float(state[p]["step"]) if state.get(p) else 0.0 for p in self.parameters}
+        if len(counts) > 1:
+            return False
+        with torch.no_grad():
+            self.count.fill_(counts.pop())
+            for p in self.parameters:
+                state[p].setdefault("step", self.count.clone())
+                for name in ("exp_avg", "exp_avg_sq"):
+                    state[p].setdefault(name, torch.zeros_like(p, memory_format=torch.preserve_format))
+        self.means = [state[p]["exp_avg"] for p in self.parameters]
+        self.squares = [state[p]["exp_avg_sq"] for p in self.parameters]
+        self.counts = [self.count] * len(self.parameters)
+        self.optimizer._opt_called = True  # type: ignore[attr-defined]  # schedules warn where nobody has stepped
+        self.running = True
+        return True
+
+    def stop(self) -> None:
+        """Leave the state to torch's own steps."""
+        self._write_counts()
+        self.running = False
+
+    def _write_counts(self) -> None:
+        if self.running:
+            for p in self.parameters:
+                self.optimizer.state[p]["step"].copy_(self.count)
+
+    def read_rate(self) -> None:
+        """Have the learning rate in a tensor that stays where it is."""
+        if self.rate is None:
+            self.rate = torch.zeros((), dtype=torch.float32, device=self.count.device)
+        self.rate.fill_(self.optimizer.param_groups[0]["lr"])
+
 
 def _is_plain_adam(optimizer: Optimizer, parameters: Sequence[Tensor]) -> bool:
     """Whether `FusedAdam` does what the optimiser would."""
     if type(optimizer) is not torch.optim.Adam or len(optimizer.param_groups) != 1:
         return False
-    group, state = optimizer.param_groups[0], optimizer.state
-    counts = {float(state[p]["step"]) for p in parameters if state.get(p)}
-    alike = len(counts) <= 1 and (not counts or all(state.get(p) for p in parameters))
+    group = optimizer.param_groups[0]
     hooked = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
-    same = all(p.dtype == parameters[0].dtype and p.device == parameters[0].device for p in parameters)
+    alike = all(p.dtype == parameters[0].dtype and p.device == parameters[0].device for p in parameters)
     plain = group["fused"] and not group["amsgrad"] and not group.get("decoupled_weight_decay")
     listed = [id(p) for p in group["params"]] == [id(p) for p in parameters]
-    return bool(plain and same and listed and alike and not hooked)
+    return bool(plain and alike and listed and not hooked)

@@ -84,7 +84,8 @@ class Stepper:
             self._update = updater(self.optimizer, self.parameters)
         if check is None and step.device.type == "cuda" and isinstance(self._update, FusedAdam):
             leaves, entry = self.graph.find(batch, step)
-            if entry.captured is not None and len(entry.captured.static[1]) == len(self.parameters):
+            whole = entry.captured is not None and len(entry.captured.static[1]) == len(self.parameters)
+            if entry.captured is not None and whole and (self._update.running or self._update.start()):
                 return self._report(self._replay(entry, leaves, self._update), entry.captured.static)
         tensors, static = self.graph(batch, step)
         report = self._report(tensors, static)

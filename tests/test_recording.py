@@ -80,6 +80,7 @@ def test_a_recorded_step_is_the_step() -> None:
     recorded, _ = stepper("replay")
     recorded._update = update = updater(recorded.optimizer, recorded.parameters)
     assert isinstance(update, FusedAdam)
+    assert update.start()
     recording: list[Recording] = []
 
     def step(x: Tensor, clock: Tensor) -> Tensor:
@@ -101,6 +102,7 @@ def test_warming_up_leaves_everything_as_it_was() -> None:
     recorded, batches = stepper("replay")
     update = updater(recorded.optimizer, recorded.parameters)
     assert isinstance(update, FusedAdam)
+    assert update.start()
     with recorded.pair.mode(training=True), validating(enabled=False):
         leaves, entry = recorded.graph.find(batches[0], torch.zeros(()))
         update.read_rate()

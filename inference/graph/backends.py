@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
+from torch.fx import Graph, GraphModule
 from torch.utils.flop_counter import flop_registry
 
 from inference.graph.capture import Call, Captured, check_agrees
@@ -32,11 +32,12 @@ def compiled(captured: Captured, inputs: Sequence[Tensor]) -> Call:
         raise CaptureError(f"the graph has {size:,} operations, more than the {INDUCTOR_BUDGET:,} worth compiling")
     held, used = captured.held, captured.used
     device = inputs[0].device
+    module = _with_own_coins(captured.module)
     patches = {"fallback_random": True, "cpp_wrapper": device.type == "cpu"}
     try:
         with torch.no_grad():
             compiled_graph = torch._inductor.standalone_compile(
-                captured.module,
+                module,
                 [tensor.detach() for tensor in (*held, *(inputs[i] for i in used))],
                 dynamic_shapes="from_example_inputs",
                 options={"config_patches": patches},
@@ -56,6 +57,22 @@ def compiled(captured: Captured, inputs: Sequence[Tensor]) -> Call:
     except CaptureError as error:
         raise CaptureError("inductor's code gives other numbers than the graph it was made from") from error
     return call
+
+
+def _with_own_coins(module: GraphModule) -> GraphModule:
+    """The graph with `bernoulli` drawn in place: inductor would make it of uniform numbers, another stream."""
+    aten = torch.ops.aten
+    graph = Graph()
+    graph.output(graph.graph_copy(module.graph, {}))
+    for node in graph.find_nodes(op="call_function", target=aten.bernoulli.default):
+        with graph.inserting_before(node):
+            space = graph.call_function(aten.empty_like.default, (node.args[0],))
+            drawn = graph.call_function(aten.bernoulli_.Tensor, (space, node.args[0]))
+        for new in (space, drawn):
+            new.meta = dict(node.meta)
+        node.replace_all_uses_with(drawn)
+        graph.erase_node(node)
+    return GraphModule(module, graph)
 
 
 def seconds_to_compile(module: GraphModule) -> float:

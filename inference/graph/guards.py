@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inference.graph.reach import Home, Place, reach, read
+from inference.graph.reach import OPEN, Home, Place, is_library, reach, read
 from inference.graph.record import CaptureError
 from inference.pair import Pair
 
@@ -88,7 +88,8 @@ def leaving_no_trace(places: list[Place]) -> Iterator[None]:
     """Run programs, put back all they can reach, and refuse those that keep a state in Python.
 
     A number counted up at every call, a tensor put in the place of another, a draw from another generator than torch's
-    would stand still in a graph. Private attributes that hold no plain value may change: caches do.
+    would stand still in a graph. Private attributes that hold no plain value may change, as caches do, and
+    so may the objects of libraries, as `pyro.plate`.
     """
     generators = random.getstate(), np.random.get_state()  # noqa: NPY002  # programs may use it
     drawn = _as_text(generators)
@@ -123,13 +124,26 @@ def _changed(place: Place, before: dict[Any, Any]) -> str | None:
     """The name of the first value that is another, if that can matter."""
     now = _contents(place)
     for name in {**before, **now}:
-        if not _same(now.get(name), before.get(name)):
-            is_cache = str(name).startswith("_") and not isinstance(now.get(name), _PLAIN)
-            if not is_cache:
-                return _name(place.home, name)
+        is_private = str(name).startswith("_")
+        if _differs(now.get(name), before.get(name), is_private=is_private):
+            return _name(place.home, name)
     if isinstance(place.home, list) and len(place.home) != len(before):
         return _name(place.home, len(before))
     return None
+
+
+def _differs(now: Any, before: Any, *, is_private: bool) -> bool:
+    """Whether a program that finds another value there may do otherwise, or has left a result for somebody to read."""
+    if _same(now, before):
+        return False
+    if isinstance(now, _PLAIN) and isinstance(before, _PLAIN):
+        return True
+    if is_private:
+        return False  # a cache, or what shows in the numbers
+    if isinstance(now, (dict, list, tuple)) and type(now) is type(before):
+        mine, its = (value if isinstance(value, dict) else dict(enumerate(value)) for value in (now, before))
+        return mine.keys() != its.keys() or any(_differs(mine[k], its[k], is_private=False) for k in mine)
+    return not (is_library(type(now)) and not isinstance(now, OPEN) and type(now) is type(before))
 
 
 def _name(home: Home, name: Any) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import inspect
 import sys
+from argparse import Namespace
 from collections.abc import Iterator
 from functools import partial
-from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias
 
 import pyro
@@ -20,7 +21,7 @@ from torch.distributions import Distribution, Transform
 
 from inference.pair import Pair
 
-__all__ = ["Home", "Place", "reach", "read"]
+__all__ = ["OPEN", "Home", "Place", "is_library", "reach", "read"]
 
 Home: TypeAlias = dict[Any, Any] | list[Any] | CellType | type
 
@@ -61,7 +62,7 @@ def reach(pair: Pair) -> list[Place]:
         for found in _look_into(thing):
             if isinstance(found, Place):
                 places.append(found)
-                waiting.extend(value for value in map(partial(read, found.home), found.names))
+                waiting.extend(map(partial(read, found.home), found.names))
             else:
                 waiting.append(found)
     store = pyro.get_param_store()
@@ -99,17 +100,24 @@ def _look_into(thing: Any) -> Iterator[Any]:
         yield from (thing.__self__, thing.__func__)
     elif isinstance(thing, FunctionType):
         yield from _function(thing)
+    elif isinstance(thing, (property, staticmethod, classmethod)):
+        yield thing.fget if isinstance(thing, property) else thing.__func__
     elif isinstance(thing, nn.Module):
         yield from _module(thing)
-    elif hasattr(thing, "__dict__") and (isinstance(thing, _OPEN) or not _is_library(type(thing))):
-        judged = not isinstance(thing, _OPEN)  # distributions keep what they have computed once
+    elif isinstance(thing, type):
+        yield from _class(thing)
+    elif hasattr(thing, "__dict__") and (isinstance(thing, (*OPEN, *_NAMESPACES)) or not is_library(type(thing))):
+        judged = not isinstance(thing, OPEN)  # distributions keep what they have computed once
         yield Place(thing.__dict__, tuple(thing.__dict__), whole=True, judged=judged)
         yield from _class(type(thing))
 
 
-_LEAVES = (bool, int, float, complex, str, bytes, type(None), Tensor, type, ModuleType)
+_LEAVES = (bool, int, float, complex, str, bytes, type(None), Tensor, ModuleType)
+_METHODS = (FunctionType, property, staticmethod, classmethod)
 _SETTINGS = (bool, int, float, complex, str, type(None), Tensor, dict, list)
-_OPEN = (Distribution, TorchDistributionMixin, Transform)
+OPEN = (Distribution, TorchDistributionMixin, Transform)
+"""Objects of libraries that are looked into all the same: they hold tensors."""
+_NAMESPACES = (SimpleNamespace, Namespace)
 
 
 def _module(module: nn.Module) -> Iterator[Any]:
@@ -123,12 +131,12 @@ def _module(module: nn.Module) -> Iterator[Any]:
 def _class(cls: type) -> Iterator[Any]:
     """What methods refer to, and values that stand on the class."""
     for base in cls.__mro__:
-        if _is_library(base):
+        if is_library(base):
             continue
         own = vars(base)
         settings = (name for name, value in own.items() if name[:2] != "__" and isinstance(value, _SETTINGS))
         yield Place(base, tuple(settings), whole=False, judged=True)
-        yield from (value for value in own.values() if isinstance(value, FunctionType))
+        yield from (value for value in own.values() if isinstance(value, _METHODS))
 
 
 def _function(function: FunctionType) -> Iterator[Any]:
@@ -137,7 +145,7 @@ def _function(function: FunctionType) -> Iterator[Any]:
         yield inner
     for cell in function.__closure__ or ():
         yield Place(cell, (None,), whole=False, judged=True)
-    if not _is_library(function):
+    if not is_library(function):
         names = {name for name in _names(function.__code__) if name in function.__globals__}
         yield Place(function.__globals__, tuple(names), whole=False, judged=True)
     yield from (function.__defaults__, function.__kwdefaults__)
@@ -151,5 +159,6 @@ def _names(code: CodeType) -> Iterator[str]:
             yield from _names(constant)
 
 
-def _is_library(thing: Any) -> bool:
+def is_library(thing: Any) -> bool:
+    """Whether a class or function is torch's, Pyro's, Python's or ours, which nobody's settings are kept in."""
     return (getattr(thing, "__module__", None) or "").partition(".")[0] in _LIBRARIES
