@@ -53,7 +53,7 @@ def compiled(captured: Captured, inputs: Sequence[Tensor]) -> Call:
         expected = captured.once(inputs)
     try:
         with seeded(None, device):
-            check_agrees(captured, call, inputs, expected, digits=0.3)  # importance weights magnify rounding
+            check_agrees(captured, call, inputs, expected, compiled=True)
     except CaptureError as error:
         raise CaptureError("inductor's code gives other numbers than the graph it was made from") from error
     return call
