@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -14,17 +14,17 @@ from torch import Tensor
 from torch.optim import LBFGS
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from inference.batches import batches
 from inference.blame import blame
 from inference.checkpoint import Checkpoint, save_checkpoint
-from inference.graph import Graphed, Mode
-from inference.layout import first_line
-from inference.objectives import Phase, Task
+from inference.graph import Mode
+from inference.metrics import Window
+from inference.objectives import Task
 from inference.optim import OptimizerFactory, ScheduleFactory
 from inference.pair import Pair
 from inference.progress import Progress
 from inference.runs import Run
-from inference.seeds import permutation, rng_state, seeded, set_rng_state
+from inference.scoring import Scorer
+from inference.seeds import permutation, rng_state, set_rng_state
 from inference.stepper import Report, Stepper
 from ppmodels.contracts import Batch, Data
 
@@ -80,13 +80,14 @@ class Loop:
             Stepper(self.pair, phase, each, self.mode, self.calls, self._modes(phase.name), self.clip_norm, warned)
             for phase, each in zip(self.task.phases, self.optimizers, strict=True)
         ]
-        self.scorer = Graphed(self.pair, self._score, self.mode, self.score_calls, self._modes("score"), warned)
+        self.scorer: Scorer | None = None
         if self.validation is not None:
-            try:  # what is wrong with it shows before training
-                with seeded(None, self.device):
-                    self.check_score(next(batches(self.validation, self.batch_size)))
-            except RuntimeError as error:
-                raise ValueError(f"`validation` does not suit the pair: {first_line(error)}") from error
+            if self.task.score is None:
+                raise ValueError("`validation` is given, but the objective has no score to judge it by: leave it out")
+            modes, times = self._modes("score"), self.total // self.per_epoch
+            how = (self.batch_size, self.seed + 1, times, self.mode, modes, warned)
+            self.scorer = Scorer(self.pair, self.task.score, self.validation, *how)
+            self.scorer.check()
         self.clock = torch.zeros((), device=self.device)  # the step, as the phases see it
         self.order = (-1, torch.empty(0))
 
@@ -118,14 +119,9 @@ class Loop:
         full, rest = divmod(len(self.data), self.batch_size)
         return self.total * (full if n == self.batch_size else int(n == rest)) // self.per_epoch
 
-    def score_calls(self, n: int) -> int:
-        """How many batches of n validation data are scored in all."""
-        full, rest = divmod(len(self.validation or ()), self.batch_size)
-        return self.total // self.per_epoch * (full if n == self.batch_size else int(n == rest))
-
     def go(self, report_every: int, checkpoint_seconds: float, bar: Progress) -> None:
         """Update until all steps are done or patience is out."""
-        window = _Window(self.device)
+        window = Window()
         started = saved = time.monotonic()
         before = self.seconds
         while self.step < self.total and self.stopped == "finished":
@@ -183,7 +179,7 @@ class Loop:
             "or with `clip_norm`"
         )
 
-    def report(self, window: _Window, bar: Progress) -> dict[str, Any]:
+    def report(self, window: Window, bar: Progress) -> dict[str, Any]:
         """The means since the last report."""
         means = window.flush(self.task.phases)
         if not math.isfinite(sum(means.values())):
@@ -201,7 +197,11 @@ class Loop:
 
     def end_epoch(self) -> dict[str, Any]:
         """Score the validation data, remember the best, move the schedules on."""
-        score = self.score() if self.validation is not None else None
+        score = self.scorer() if self.scorer is not None else None
+        if score is not None and not math.isfinite(score):
+            raise DivergedError(
+                f"the validation score is {score} after step {self.step}: look for data the pair rules out"
+            )
         for schedule in self.schedules:
             if isinstance(schedule, ReduceLROnPlateau):
                 assert score is not None
@@ -218,35 +218,6 @@ class Loop:
             if self.patience is not None and self.waited >= self.patience:
                 self.stopped = "patience"
         return {"validation": score}
-
-    def score(self) -> float:
-        """Mean score of the validation data, under the same noise every time."""
-        assert self.validation is not None
-        with seeded(self.seed + 1, self.device):
-            values = [self.score_batch(batch) for batch in batches(self.validation, self.batch_size)]
-        score = float(torch.cat(values).mean())
-        if not math.isfinite(score):
-            raise DivergedError(
-                f"the validation score is {score} after step {self.step}: look for data the pair rules out"
-            )
-        return score
-
-    def score_batch(self, batch: Batch) -> Tensor:
-        """One score per datum, in evaluation mode; the random state moves on."""
-        with self.pair.mode(training=False), torch.no_grad():
-            (score,), _ = self.scorer(batch)
-        return score
-
-    def check_score(self, batch: Batch) -> None:
-        """Score a batch as it comes, before there is a graph."""
-        if self.task.score is None:
-            raise ValueError("`validation` is given, but the objective has no score to judge it by: leave it out")
-        with self.pair.mode(training=False), torch.no_grad():
-            self._score(batch)
-
-    def _score(self, batch: Batch) -> tuple[list[Tensor], None]:
-        assert self.task.score is not None
-        return [self.task.score(batch)], None
 
     def keep_best(self) -> None:
         """Set aside the parameters of the best score, where patience will ask for them."""
@@ -319,29 +290,3 @@ def _plain(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
         if key[0] != "_" and all(isinstance(v, (int, float)) and math.isfinite(v) for v in numbers):
             kept[key] = list(numbers) if isinstance(value, (list, tuple)) else value
     return kept
-
-
-class _Window:
-    """Running means on the device; read only when they are reported."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.names: list[tuple[str, ...]] = []
-        self.sums: list[Tensor] = []
-        self.count = 0
-
-    def add(self, reports: Sequence[Report]) -> None:
-        if not self.count:
-            self.names = [report.names for report in reports]
-            self.sums = [report.numbers.clone() for report in reports]
-        else:
-            for total, report in zip(self.sums, reports, strict=True):
-                total += report.numbers
-        self.count += 1
-
-    def flush(self, phases: Sequence[Phase]) -> dict[str, float]:
-        read = torch.cat([values.double() for values in self.sums]).tolist()  # one wait for the device
-        prefixes = ["" if len(phases) == 1 else f"{phase.name}/" for phase in phases]
-        names = [prefix + name for prefix, part in zip(prefixes, self.names, strict=True) for name in part]
-        count, self.count = self.count, 0
-        return {name: value / count for name, value in zip(names, read, strict=True)}
