@@ -160,4 +160,5 @@ def _signature(batch: Batch, others: tuple[Any, ...]) -> tuple[list[Tensor], Any
     kinds = tuple(
         (p.shape, p.stride(), p.dtype, p.device, p.requires_grad) if isinstance(p, Tensor) else p for p in every
     )
-    return leaves, (names, kinds, torch.get_default_dtype(), torch.is_autocast_enabled(leaves[0].device.type))
+    modes = torch.is_grad_enabled(), torch.get_default_dtype(), torch.is_autocast_enabled(leaves[0].device.type)
+    return leaves, (names, kinds, modes)

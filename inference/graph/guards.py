@@ -26,8 +26,8 @@ class Guards:
     """Whether all that programs can reach is still as it was when a graph was made.
 
     Checked are the identity, the place in memory and `requires_grad` of the tensors the graph reads, and the identity
-    of whatever else is found there; plain values need only be equal. What a program reads from elsewhere (a file, an
-    object of a library) is a constant of its graph.
+    of whatever else is found there; plain values need only be equal. What a program reads from elsewhere (a file, the
+    entries of an array, an object of a library) is a constant of its graph.
     """
 
     def __init__(self, pair: Pair) -> None:

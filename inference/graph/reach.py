@@ -23,11 +23,12 @@ from inference.pair import Pair
 
 __all__ = ["OPEN", "Home", "Place", "is_library", "reach", "read"]
 
-Home: TypeAlias = dict[Any, Any] | list[Any] | CellType | type
+Home: TypeAlias = dict[Any, Any] | list[Any] | CellType | object
 
 
 class Place(NamedTuple):
-    """Where values can be read from, and put: a dictionary, a list, a variable of a closure, or a class.
+    """Where values can be read from, and put: a dictionary, a list, a variable of a closure, a class, or an
+    object with slots.
 
     `whole` says that whatever else turns up there counts too; `judged` that a program must not change it.
     """
@@ -76,7 +77,7 @@ def read(home: Home, name: Any) -> Any:
         return home.get(name)
     if isinstance(home, list):
         return home[name] if name < len(home) else None
-    if isinstance(home, type):
+    if not isinstance(home, CellType):
         return getattr(home, name, None)
     try:
         return home.cell_contents
@@ -109,6 +110,9 @@ def _look_into(thing: Any) -> Iterator[Any]:
     elif hasattr(thing, "__dict__") and (isinstance(thing, (*OPEN, *_NAMESPACES)) or not is_library(type(thing))):
         judged = not isinstance(thing, OPEN)  # distributions keep what they have computed once
         yield Place(thing.__dict__, tuple(thing.__dict__), whole=True, judged=judged)
+        yield from _class(type(thing))
+    elif hasattr(type(thing), "__slots__") and not is_library(type(thing)):
+        yield Place(thing, tuple(type(thing).__slots__), whole=False, judged=True)
         yield from _class(type(thing))
 
 
@@ -143,12 +147,16 @@ def _function(function: FunctionType) -> Iterator[Any]:
     inner = inspect.unwrap(function)
     if inner is not function:
         yield inner
-    for cell in function.__closure__ or ():
-        yield Place(cell, (None,), whole=False, judged=True)
-    if not is_library(function):
-        names = {name for name in _names(function.__code__) if name in function.__globals__}
-        yield Place(function.__globals__, tuple(names), whole=False, judged=True)
+    cells = function.__closure__ or ()
+    yield from (Place(cell, (None,), whole=False, judged=True) for cell in cells)
     yield from (function.__defaults__, function.__kwdefaults__)
+    if is_library(function):
+        return
+    names = set(_names(function.__code__))
+    yield Place(function.__globals__, tuple(names & function.__globals__.keys()), whole=False, judged=True)
+    for seen in (*map(function.__globals__.get, names), *(read(cell, None) for cell in cells)):
+        if isinstance(seen, ModuleType) and seen.__name__.partition(".")[0] not in _LIBRARIES:  # settings.factor
+            yield Place(seen.__dict__, tuple(names & seen.__dict__.keys()), whole=False, judged=True)
 
 
 def _names(code: CodeType) -> Iterator[str]:
