@@ -39,8 +39,8 @@ def encoder() -> AmortizedNormal:
 
 
 def stepper(pair: Pair, phase: Phase, optimizer: Optimizer, mode: Mode) -> Callable[[Tensor, Tensor], object]:
-    """One update, as `fit` makes it: on a CPU loss and gradient are looked at first. HERE THE ENGINE IS PLUGGED IN."""
-    step = Stepper(pair, phase, optimizer, mode)
+    """One update, as `fit` makes it: on a CPU loss and gradient are looked at first."""
+    step = Stepper(pair, phase, optimizer, mode, every=50)
     return step if next(iter(phase.parameters.values())).is_cuda else partial(step, check=_check)
 
 

@@ -122,6 +122,8 @@ class Loop:
     def go(self, report_every: int, checkpoint_seconds: float, bar: Progress) -> None:
         """Update until all steps are done or patience is out."""
         window = Window()
+        for stepper in self.steppers:
+            stepper.graph.every = report_every  # in between, nothing runs but the programs and the data
         started = saved = time.monotonic()
         before = self.seconds
         while self.step < self.total and self.stopped == "finished":

@@ -61,7 +61,7 @@ def burda_schedule(epochs: int = 3280) -> ScheduleFactory:
 class Update(Protocol):
     """Steps an optimiser: the gradient of `parameters[i]` for each place i."""
 
-    def __call__(self, gradients: Sequence[Tensor], places: Sequence[int]) -> None: ...
+    def __call__(self, gradients: list[Tensor], places: Sequence[int]) -> None: ...
 
 
 def updater(optimizer: Optimizer, parameters: Sequence[Tensor]) -> Update:
@@ -86,7 +86,7 @@ class _General:
     def __init__(self, optimizer: Optimizer, parameters: Sequence[Tensor]) -> None:
         self.optimizer, self.parameters = optimizer, parameters
 
-    def __call__(self, gradients: Sequence[Tensor], places: Sequence[int]) -> None:
+    def __call__(self, gradients: list[Tensor], places: Sequence[int]) -> None:
         with torch.no_grad():
             for parameter in self.parameters:
                 parameter.grad = None
@@ -110,6 +110,7 @@ class FusedAdam:
     def __init__(self, optimizer: Optimizer, parameters: Sequence[Tensor]) -> None:
         self.optimizer, self.parameters = optimizer, list(parameters)
         self.general = _General(optimizer, parameters)
+        self.strides = [parameter.stride() for parameter in parameters]
         self.count = torch.zeros((), dtype=torch.float32, device=parameters[0].device)
         self.rate: Tensor | None = None
         self.running = False
@@ -117,16 +118,18 @@ class FusedAdam:
         optimizer.register_state_dict_pre_hook(lambda *_: self._write_counts())
         optimizer.register_load_state_dict_post_hook(lambda *_: setattr(self, "running", False))
 
-    def __call__(self, gradients: Sequence[Tensor], places: Sequence[int]) -> None:
+    def __call__(self, gradients: list[Tensor], places: Sequence[int]) -> None:
         if len(places) != len(self.parameters) or not (self.running or self.start()):
             self.general(gradients, places)
             return
         group = self.optimizer.param_groups[0]
         with torch.no_grad():
+            if [gradient.stride() for gradient in gradients] != self.strides:
+                gradients = list(map(_laid_out, gradients, self.parameters))
             self.count += 1
             torch._fused_adam_(
                 self.parameters,
-                list(map(_laid_out, gradients, self.parameters)),
+                gradients,
                 self.means,
                 self.squares,
                 [],

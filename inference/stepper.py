@@ -33,13 +33,20 @@ class Report:
         names: of the parts of the loss, and `grad_norm`.
         numbers: what the names name, `(len(names),)`, on the device, not waited for.
         health: finite if the loss and its gradient are, 0-d.
-        gradients: by parameter, clipped if that was asked for.
+        found: the gradients, clipped if that was asked for.
+        whose: the parameters they are of, by name.
     """
 
     names: tuple[str, ...]
     numbers: Tensor
     health: Tensor
-    gradients: dict[str, Tensor]
+    found: list[Tensor]
+    whose: list[str]
+
+    @property
+    def gradients(self) -> dict[str, Tensor]:
+        """The gradients by parameter."""
+        return dict(zip(self.whose, self.found, strict=True))
 
     @property
     def is_finite(self) -> bool:
@@ -60,6 +67,7 @@ class Stepper:
         modes: the mode in use by n; what is there beforehand is used as it is.
         clip_norm: largest norm of the gradient.
         warned: reasons for a lower mode that were warned of already.
+        every: steps between two looks at whether the graph still holds, see `Graphed`.
     """
 
     pair: Pair
@@ -70,11 +78,12 @@ class Stepper:
     modes: dict[str, str] = field(default_factory=dict)
     clip_norm: float | None = None
     warned: set[str] = field(default_factory=set)
+    every: int = 1
 
     def __post_init__(self) -> None:
         self.names = list(self.phase.parameters)
         self.parameters = list(self.phase.parameters.values())
-        self.graph = Graphed(self.pair, self._gradients, self.mode, self.calls, self.modes, self.warned)
+        self.graph = Graphed(self.pair, self._gradients, self.mode, self.calls, self.modes, self.warned, self.every)
         self._update: Update | None = None
         self._recordings: dict[Entry, Recording] = {}
 
@@ -91,13 +100,14 @@ class Stepper:
         report = self._report(tensors, static)
         if check is not None:
             check(report)
-        self._update(tensors[2:], static[1])
+        self._update(report.found, static[1])
         return report
 
     def _report(self, tensors: Sequence[Tensor], static: Any) -> Report:
-        names, found = static
+        names, places = static
         health, numbers, *gradients = tensors
-        return Report(names, numbers, health, dict(zip((self.names[i] for i in found), gradients, strict=True)))
+        whose = self.names if len(places) == len(self.names) else [self.names[i] for i in places]
+        return Report(names, numbers, health, gradients, whose)
 
     def _replay(self, entry: Entry, leaves: Sequence[Tensor], update: FusedAdam) -> Sequence[Tensor]:
         """Graph and optimiser in one launch."""
@@ -115,7 +125,7 @@ class Stepper:
 
         def body(inputs: Sequence[Tensor]) -> Sequence[Tensor]:
             tensors = call(*inputs)
-            update(tensors[2:], captured.static[1])
+            update(list(tensors[2:]), captured.static[1])
             return tensors
 
         return Recording(body, leaves, [*update.state, *captured.writes], **how)

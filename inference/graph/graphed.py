@@ -65,6 +65,7 @@ class Graphed:
         calls: how often a batch of n data is to come, for `auto`.
         modes: the mode in use by n; what is there beforehand is used as it is.
         warned: reasons that were warned of already; share it to be told once.
+        every: calls between two looks at whether a graph's guards hold; 1 where anything may happen between calls.
     """
 
     pair: Pair
@@ -73,10 +74,11 @@ class Graphed:
     calls: Callable[[int], int]
     modes: dict[str, str] = field(default_factory=dict)
     warned: set[str] = field(default_factory=set)
+    every: int = 1
 
     def __post_init__(self) -> None:
         self._entries: dict[Any, Entry] = {}
-        self._made = 0
+        self._made = self._found = 0
 
     def __call__(self, batch: Batch, *others: Any) -> tuple[Sequence[Tensor], Any]:
         """The tensors, and the rest, that `function(batch, *others)` gives."""
@@ -90,7 +92,8 @@ class Graphed:
         """The tensors among the arguments, and the graph for such as these."""
         leaves, key = _signature(batch, others)
         entry = self._entries.get(key)
-        if entry is None or (entry.captured is not None and not entry.captured.guards.hold()):
+        look, self._found = self._found % self.every == 0, self._found + 1
+        if entry is None or (look and entry.captured is not None and not entry.captured.guards.hold()):
             entry = self._entries[key] = self._make(batch, others, leaves)
         return leaves, entry
 

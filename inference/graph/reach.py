@@ -112,7 +112,8 @@ def _look_into(thing: Any) -> Iterator[Any]:
         yield Place(thing.__dict__, tuple(thing.__dict__), whole=True, judged=judged)
         yield from _class(type(thing))
     elif hasattr(type(thing), "__slots__") and not is_library(type(thing)):
-        yield Place(thing, tuple(type(thing).__slots__), whole=False, judged=True)
+        slots = type(thing).__slots__
+        yield Place(thing, (slots,) if isinstance(slots, str) else tuple(slots), whole=False, judged=True)
         yield from _class(type(thing))
 
 

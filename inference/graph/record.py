@@ -71,10 +71,12 @@ class Recorder(TorchDispatchMode):
             with self, _Reads(self.site), self.site:
                 return function()
         finally:
-            for buffer, value in self.buffers:  # batch norm writes to them and does not say so
-                if id(buffer) in self.met and not torch.equal(buffer, value):
-                    self.before.setdefault(id(buffer), value)
             with torch.no_grad():
+                for buffer, value in self.buffers:  # batch norm writes to them and does not say so
+                    if not torch.equal(buffer, value):
+                        buffer.copy_(value)
+                        if id(buffer) in self.met:
+                            self.before.setdefault(id(buffer), value)
                 for key, value in self.before.items():
                     self.met[key].copy_(value)
 
