@@ -134,6 +134,8 @@ def draw_chunks(
 
 def chunks_of(batch: Batch, num_particles: int, layout: Layout, chunk: int | None) -> tuple[int, int]:
     """Particles at a time, and how many times: all alike, so that one graph serves."""
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"`chunk` is {chunk}, expected at least 1 particle at a time")
     most = min(num_particles, chunk or default_chunk(batch)) if layout.vectorized else 1
     count = math.ceil(num_particles / most)
     return math.ceil(num_particles / count), count

@@ -123,7 +123,7 @@ class Loop:
         """Update until all steps are done or patience is out."""
         window = Window()
         for stepper in self.steppers:
-            stepper.graph.every = report_every  # in between, nothing runs but the programs and the data
+            stepper.graph.every = report_every
         started = saved = time.monotonic()
         before = self.seconds
         while self.step < self.total and self.stopped == "finished":
@@ -137,6 +137,8 @@ class Loop:
             record = self.report(window, bar)
             if epoch_ends:
                 record |= self.end_epoch()
+                for stepper in self.steppers:
+                    stepper.graph.look()  # schedules and scores have run
             self.log(record)
             done = self.step == self.total or self.stopped != "finished"
             if done or time.monotonic() - saved >= checkpoint_seconds:

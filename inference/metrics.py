@@ -20,24 +20,28 @@ class Window:
     """
 
     def __init__(self) -> None:
-        self.names: list[tuple[str, ...]] = []
-        self.sums: list[Tensor] = []
-        self.count = 0
+        self.sums: dict[tuple[int, tuple[str, ...]], Tensor] = {}  # by the phase's place and the names of its parts
+        self.counts: dict[tuple[int, tuple[str, ...]], int] = {}
 
     def add(self, reports: Sequence[Report]) -> None:
         """Count one step in; the reports of the phases, in order."""
-        if not self.count:
-            self.names = [report.names for report in reports]
-            self.sums = [report.numbers.clone() for report in reports]
-        else:
-            for total, report in zip(self.sums, reports, strict=True):
-                total += report.numbers
-        self.count += 1
+        for phase, report in enumerate(reports):
+            key = phase, report.names
+            if key in self.sums:
+                self.sums[key] += report.numbers
+            else:
+                self.sums[key] = report.numbers.to(torch.float64, copy=True)
+            self.counts[key] = self.counts.get(key, 0) + 1
 
     def flush(self, phases: Sequence[Phase]) -> dict[str, float]:
         """The means since the last time, by name; with several phases, `phase/name`."""
-        read = torch.cat([values.double() for values in self.sums]).tolist()
+        read = torch.cat(list(self.sums.values())).tolist()
+        names = [(phase, name) for phase, parts in self.sums for name in parts]
+        weights = [count for (_, parts), count in self.counts.items() for _ in parts]
+        totals: dict[tuple[int, str], tuple[float, int]] = {}
+        for key, value, count in zip(names, read, weights, strict=True):
+            total, seen = totals.get(key, (0.0, 0))
+            totals[key] = total + value, seen + count
+        self.sums, self.counts = {}, {}
         prefixes = ["" if len(phases) == 1 else f"{phase.name}/" for phase in phases]
-        names = [prefix + name for prefix, part in zip(prefixes, self.names, strict=True) for name in part]
-        count, self.count = self.count, 0
-        return {name: value / count for name, value in zip(names, read, strict=True)}
+        return {f"{prefixes[phase]}{name}": total / count for (phase, name), (total, count) in totals.items()}

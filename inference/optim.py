@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -98,8 +98,8 @@ class _General:
 class FusedAdam:
     """The kernel behind `Adam(fused=True)`, while every parameter has a gradient and one step count serves all.
 
-    The counts in the optimiser's own state are brought up to date where somebody may look: before `state_dict` and
-    before a step in the general way.
+    The counts in the optimiser's own state are brought up to date before `state_dict` and before a step in the general
+    way.
 
     Attributes:
         count: steps done, 0-d, on the device.
@@ -119,7 +119,7 @@ class FusedAdam:
         optimizer.register_load_state_dict_post_hook(lambda *_: setattr(self, "running", False))
 
     def __call__(self, gradients: list[Tensor], places: Sequence[int]) -> None:
-        if len(places) != len(self.parameters) or not (self.running or self.start()):
+        if len(places) != len(self.parameters) or self._is_watched() or not (self.running or self.start()):
             self.general(gradients, places)
             return
         group = self.optimizer.param_groups[0]
@@ -142,6 +142,17 @@ class FusedAdam:
                 amsgrad=False,
                 maximize=group["maximize"],
             )
+
+    def _is_watched(self) -> bool:
+        """Whether somebody wants to be called at every step; one hook is ours."""
+        mine = self.optimizer
+        return len(mine._optimizer_step_pre_hooks) > 1 or bool(mine._optimizer_step_post_hooks)
+
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        """What a recorded step has taken for granted beside the rate."""
+        group = self.optimizer.param_groups[0]
+        return *group["betas"], group["weight_decay"], group["eps"], group["maximize"], id(self.means)
 
     @property
     def state(self) -> list[Tensor]:

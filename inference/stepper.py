@@ -7,6 +7,7 @@ on the gradients the graph gives. On a CUDA device graph and optimiser are recor
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,13 +17,17 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from inference.graph import Entry, Graphed, Mode, Recording
+from inference.graph import Entry, Graphed, GraphWarning, Mode, Recording
+from inference.layout import first_line
 from inference.objectives import Phase
 from inference.optim import FusedAdam, Update, updater
 from inference.pair import Pair
 from ppmodels.contracts import Batch
 
 __all__ = ["Report", "Stepper"]
+
+MOST_RECORDINGS = 8
+"""Recorded steps kept at a time: one for each shape of batch, and each setting of the optimiser."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,19 +39,21 @@ class Report:
         numbers: what the names name, `(len(names),)`, on the device, not waited for.
         health: finite if the loss and its gradient are, 0-d.
         found: the gradients, clipped if that was asked for.
-        whose: the parameters they are of, by name.
+        places: the places of their parameters among all.
+        every: the names of all parameters.
     """
 
     names: tuple[str, ...]
     numbers: Tensor
     health: Tensor
     found: list[Tensor]
-    whose: list[str]
+    places: Sequence[int]
+    every: Sequence[str]
 
     @property
     def gradients(self) -> dict[str, Tensor]:
         """The gradients by parameter."""
-        return dict(zip(self.whose, self.found, strict=True))
+        return {self.every[i]: gradient for i, gradient in zip(self.places, self.found, strict=True)}
 
     @property
     def is_finite(self) -> bool:
@@ -85,37 +92,49 @@ class Stepper:
         self.parameters = list(self.phase.parameters.values())
         self.graph = Graphed(self.pair, self._gradients, self.mode, self.calls, self.modes, self.warned, self.every)
         self._update: Update | None = None
-        self._recordings: dict[Entry, Recording] = {}
+        self._recordings: dict[tuple[Entry, Any], Recording] = {}
+        self._records = True
 
     def __call__(self, batch: Batch, step: Tensor, check: Callable[[Report], None] | None = None) -> Report:
         """Update the parameters once; `check` sees what was found before it has an effect."""
         if self._update is None:  # not before a checkpoint may have been loaded
             self._update = updater(self.optimizer, self.parameters)
-        if check is None and step.device.type == "cuda" and isinstance(self._update, FusedAdam):
-            leaves, entry = self.graph.find(batch, step)
-            whole = entry.captured is not None and len(entry.captured.static[1]) == len(self.parameters)
-            if entry.captured is not None and whole and (self._update.running or self._update.start()):
-                return self._report(self._replay(entry, leaves, self._update), entry.captured.static)
-        tensors, static = self.graph(batch, step)
-        report = self._report(tensors, static)
+        if check is None and self._records and step.device.type == "cuda" and isinstance(self._update, FusedAdam):
+            report = self._replay(batch, step, self._update)
+            if report is not None:
+                return report
+        report = self._report(*self.graph(batch, step))
         if check is not None:
             check(report)
-        self._update(report.found, static[1])
+        self._update(report.found, report.places)
         return report
 
     def _report(self, tensors: Sequence[Tensor], static: Any) -> Report:
         names, places = static
         health, numbers, *gradients = tensors
-        whose = self.names if len(places) == len(self.names) else [self.names[i] for i in places]
-        return Report(names, numbers, health, gradients, whose)
+        return Report(names, numbers, health, gradients, places, self.names)
 
-    def _replay(self, entry: Entry, leaves: Sequence[Tensor], update: FusedAdam) -> Sequence[Tensor]:
-        """Graph and optimiser in one launch."""
+    def _replay(self, batch: Batch, step: Tensor, update: FusedAdam) -> Report | None:
+        """Graph and optimiser in one launch, where there is a graph and it can be recorded."""
+        leaves, entry = self.graph.find(batch, step)
+        if entry.captured is None or len(entry.captured.static[1]) != len(self.parameters):
+            return None
+        if not (update.running or update.start()):
+            return None
         update.read_rate()
-        recording = self._recordings.get(entry)
-        if recording is None:
-            recording = self._recordings[entry] = self.record(entry, leaves, update)
-        return recording(leaves)
+        key = entry, update.settings
+        if key not in self._recordings:
+            if len(self._recordings) >= MOST_RECORDINGS:
+                self._recordings.clear()  # each holds memory of its own
+            try:
+                self._recordings[key] = self.record(entry, leaves, update)
+            except RuntimeError as error:  # an operation that waits for the device cannot be recorded
+                self._records = False
+                warnings.warn(
+                    f"steps are launched one operation at a time: {first_line(error)}", GraphWarning, stacklevel=4
+                )
+                return None
+        return self._report(self._recordings[key](leaves), entry.captured.static)
 
     def record(self, entry: Entry, leaves: Sequence[Tensor], update: FusedAdam, **how: Any) -> Recording:
         """Record a step; `how` goes to `Recording`."""

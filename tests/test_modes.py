@@ -278,7 +278,7 @@ def test_a_killed_run_ends_with_the_bits_of_one_left_alone(mode: str, tmp_path: 
     resumed, found = train(plain, mode, Killed(x), out=tmp_path / "killed", resume=True, **options)
     assert all(torch.equal(mine, its) for mine, its in zip(found, expected, strict=True))
     assert numbers(resumed).equals(numbers(whole))
-    assert resumed.modes == whole.modes == {"bound": {"10": mode}, "score": {}}
+    assert resumed.modes == whole.modes == {"bound": {"10": mode}}
     assert Run(tmp_path / "killed").manifest["modes"] == resumed.modes
 
 
@@ -293,17 +293,17 @@ def test_a_longer_run_goes_on_where_a_shorter_one_stopped(mode: str, tmp_path: P
     assert all(torch.equal(mine, its) for mine, its in zip(found, expected, strict=True))
 
 
-def test_a_resumed_run_keeps_the_modes_it_was_begun_in(tmp_path: Path, captures: list[Captured]) -> None:
-    """Begun as a short run in mode auto, it goes on eager, though it has become long enough for a graph."""
+def test_a_short_run_that_goes_on_for_long_gets_a_graph(tmp_path: Path) -> None:
+    """Begun eager in mode auto, it is replayed from where it has become long enough: the bits are the same."""
     x = normal(20)
     first, _ = train(plain, "auto", x, out=tmp_path / "run", steps=30)
     assert first.modes["bound"] == {"10": "eager"}
-    again, _ = train(plain, "auto", x, out=tmp_path / "run", steps=300, resume=True)
-    assert again.modes["bound"] == {"10": "eager"}
-    assert captures == []
-    train(plain, "auto", x, out=tmp_path / "long", steps=300)
-    assert Run(tmp_path / "long").manifest["modes"]["bound"] == {"10": "replay"}
-    assert Run(tmp_path / "long").manifest["mode"] == "auto"
+    again, found = train(plain, "auto", x, out=tmp_path / "run", steps=300, resume=True)
+    assert again.modes["bound"] == {"10": "replay"}
+    _, expected = train(plain, "eager", x, steps=300)
+    assert all(torch.equal(mine, its) for mine, its in zip(found, expected, strict=True))
+    assert Run(tmp_path / "run").manifest["modes"]["bound"] == {"10": "replay"}
+    assert Run(tmp_path / "run").manifest["mode"] == "auto"
 
 
 # --- pairs of every kind

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import copy
+import itertools
 import random
 import warnings
 from collections.abc import Callable
@@ -14,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import inference.graph.reach
 import inference.graph.record
 from inference.fit import Fitted, fit
 from inference.graph import GraphWarning
@@ -29,6 +32,7 @@ pytestmark = pytest.mark.usefixtures("double")
 
 Factor = Callable[[Model, Tensor], Any]
 SCALAR = torch.tensor(2.0)
+SPARSE = torch.eye(3, dtype=torch.float64).to_sparse()
 
 
 def steady(factor: Factor) -> Callable[[], Factor]:
@@ -60,6 +64,35 @@ def remembering(model: Model, z: Tensor) -> Tensor:
     return torch.ones(()) if last is None else 1 + last
 
 
+def moving(make: Callable[[], Any], moved: Callable[[Any], bool]) -> Callable[[], Factor]:
+    """What the program does changes late: the runs that make a graph all do the same."""
+
+    def factor() -> Factor:
+        thing = make()
+        return lambda model, z: 3.0 if moved(thing) else 1.0
+
+    return factor
+
+
+def counted(array: Any) -> bool:
+    array[0] += 1
+    return bool(array[0] > 6)
+
+
+def queued(queue: Any) -> bool:
+    queue.append(1.0)
+    return len(queue) > 6
+
+
+def privately(name: str, start: Any, after: Callable[[Any], Any], late: Callable[[Any], bool]) -> Callable[[], Factor]:
+    def factor(model: Model, z: Tensor) -> float:
+        setattr(model, name, after(getattr(model, name, start)))
+        return 3.0 if late(getattr(model, name)) else 1.0
+
+    return steady(factor)
+
+
+MOVES = "moves on at every call"
 VALUE, SHAPE = "asks for the value of a tensor", "makes a shape from the values of a tensor"
 HERE = r" at test_refusals\.py:\d+, after site `z`"
 REFUSED: dict[str, tuple[Callable[[], Factor], str]] = {
@@ -79,6 +112,14 @@ REFUSED: dict[str, tuple[Callable[[], Factor], str]] = {
     "generator": (own_generator, "draws from a generator of its own" + HERE),
     "random": (pythons_random, "draws from Python's or NumPy's random generator"),
     "numpy random": (numpys_random, "draws from Python's or NumPy's random generator"),
+    "a generator of Python's": (moving(lambda: random.Random(1), lambda it: it.random() < 0.1), "Random that " + MOVES),
+    "a generator of NumPy's": (moving(lambda: np.random.default_rng(0), lambda it: it.random() < 0.1), MOVES),
+    "an array that counts": (moving(lambda: np.zeros(1), counted), "ndarray that " + MOVES),
+    "a queue": (moving(collections.deque, queued), "deque that " + MOVES),
+    "an iterator": (moving(itertools.count, lambda it: next(it) > 6), "holds an iterator"),
+    "a private tuple": (privately("_n", (0,), lambda n: (n[0] + 1,), lambda n: n[0] > 6), "changes `_n`"),
+    "a private NumPy number": (privately("_n", np.int64(0), lambda n: n + 1, lambda n: n > 6), "changes `_n`"),
+    "a sparse tensor": (steady(lambda model, z: (SPARSE @ torch.ones(3, 1)).mean()), "layout torch.sparse_coo" + HERE),
     "counter": (steady(counting), "changes `calls`"),
     "memory": (steady(remembering), "makes a tensor anew|changes `last`"),
 }
@@ -310,3 +351,26 @@ def whole_and_factor(model: Model, z: Tensor) -> Tensor:
     with torch.no_grad():
         whole(model)
     return model.ema
+
+
+def test_what_programs_hold_is_left_as_it_was() -> None:
+    """Making a graph runs a program; generators, arrays and queues that it holds are then where they were."""
+    generator, array, queue = np.random.default_rng(0), np.zeros(3), collections.deque([1.0])
+
+    def factor(model: Model, z: Tensor) -> float:
+        array[0] += 1
+        queue.append(generator.random())
+        return 1.0
+
+    run = stepper(Model(factor), Guide(), normal(), "replay")
+    before = generator.bit_generator.state, array.tolist(), list(queue)
+    with pytest.warns(GraphWarning, match="at every call"):
+        _, entry = run.graph.find(normal(), STEP)
+    assert entry.captured is None
+    assert (generator.bit_generator.state, array.tolist(), list(queue)) == before
+
+
+def test_too_much_to_watch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference.graph.reach, "LIMIT", 3)
+    with pytest.warns(GraphWarning, match="more than 3 objects"):
+        check_training(steady(lambda model, z: 1.0))

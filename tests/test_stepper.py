@@ -20,10 +20,11 @@ from inference.bounds import IWAE
 from inference.fit import fit
 from inference.graph import GraphWarning
 from inference.layout import read_layout
+from inference.metrics import Window
 from inference.objectives import LossParts, Phase, Task, Variational
 from inference.optim import adam, updater
 from inference.pair import Pair
-from inference.stepper import Stepper
+from inference.stepper import Report, Stepper
 from ppmodels.contracts import Batch
 from tests.test_graph import Guide, Model, normal
 
@@ -420,3 +421,18 @@ def test_two_phases_are_refused_in_one_warning() -> None:
     assert {mode for by_size in fitted.modes.values() for mode in by_size.values()} == {"eager"}
     assert same_parameters(found, state)
     assert fitted.metrics["model/loss"].tolist() == expected.metrics["model/loss"].tolist()
+
+
+def test_means_go_by_name_whatever_the_order() -> None:
+    """Parts may change places, come and go: each is averaged over the steps that had it."""
+
+    def report(**parts: float) -> Report:
+        numbers = torch.tensor(list(parts.values()))
+        return Report(tuple(parts), numbers, numbers[0], [], (), ())
+
+    window, phase = Window(), Phase("only", {}, lambda batch, step: LossParts(torch.zeros(()), {}))
+    for each in (report(a=1.0, b=10.0), report(b=20.0, a=2.0), report(a=3.0, c=7.0)):
+        window.add([each])
+    assert window.flush([phase]) == {"a": 2.0, "b": 15.0, "c": 7.0}
+    window.add([report(a=5.0)])
+    assert window.flush([phase]) == {"a": 5.0}

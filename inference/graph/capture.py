@@ -79,9 +79,12 @@ def capture(pair: Pair, function: Traceable, inputs: Sequence[Tensor]) -> Captur
     places = {id(tensor): i for i, tensor in enumerate(inputs)}
     guards = Guards(pair)
     recorder = Recorder(LastSite(), [b for module in pair.used_modules().values() for b in module.buffers()])
-    with leaving_no_trace(guards.places):
+    with leaving_no_trace(guards.reached):
         with seeded(None, device):
-            found, _ = recorder.run(lambda: function(*inputs))
+            try:
+                found, _ = recorder.run(lambda: function(*inputs))
+            except NotImplementedError as error:  # whatever else is the program's own fault
+                raise CaptureError(f"it does not run while it is watched ({first_line(error)})") from error
             expected = [value.detach().clone() for value in found]
         met = sorted(recorder.met.values(), key=lambda tensor: id(tensor) in places)  # inputs after all others
         with seeded(None, device):

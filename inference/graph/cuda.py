@@ -46,10 +46,12 @@ class Recording:
         self.inputs = [tensor.detach().clone() for tensor in inputs]
         before = [tensor.detach().clone() for tensor in state]
         with torch.no_grad(), seeded(None, self.inputs[0].device):
-            _aside(lambda: body(self.inputs), self.WARM_UP, self.inputs[0].device)
-            self._put_back(state, before)
-            self.replay, self.outputs = record(lambda: body(self.inputs))
-            self._put_back(state, before)
+            try:
+                _aside(lambda: body(self.inputs), self.WARM_UP, self.inputs[0].device)
+                self._put_back(state, before)
+                self.replay, self.outputs = record(lambda: body(self.inputs))
+            finally:
+                self._put_back(state, before)
 
     @staticmethod
     def _put_back(state: Sequence[Tensor], before: Sequence[Tensor]) -> None:

@@ -36,7 +36,7 @@ MOST_GRAPHS = 8
 
 
 class GraphWarning(UserWarning):
-    """A mode cannot be had, and the next lower one is used: slower, with the same numbers."""
+    """A mode cannot be had, and the next lower one is used, which is slower."""
 
 
 def check_mode(mode: str) -> None:
@@ -65,7 +65,8 @@ class Graphed:
         calls: how often a batch of n data is to come, for `auto`.
         modes: the mode in use by n; what is there beforehand is used as it is.
         warned: reasons that were warned of already; share it to be told once.
-        every: calls between two looks at whether a graph's guards hold; 1 where anything may happen between calls.
+        every: calls between two looks at all that a graph rests on; at its tensors it looks at every call. 1 where
+            anything may happen between calls.
     """
 
     pair: Pair
@@ -78,7 +79,7 @@ class Graphed:
 
     def __post_init__(self) -> None:
         self._entries: dict[Any, Entry] = {}
-        self._made = self._found = 0
+        self._made, self._found = 0, -1
 
     def __call__(self, batch: Batch, *others: Any) -> tuple[Sequence[Tensor], Any]:
         """The tensors, and the rest, that `function(batch, *others)` gives."""
@@ -92,14 +93,24 @@ class Graphed:
         """The tensors among the arguments, and the graph for such as these."""
         leaves, key = _signature(batch, others)
         entry = self._entries.get(key)
-        look, self._found = self._found % self.every == 0, self._found + 1
-        if entry is None or (look and entry.captured is not None and not entry.captured.guards.hold()):
+        if entry is None or (entry.captured is not None and not self._holds(entry.captured)):
             entry = self._entries[key] = self._make(batch, others, leaves)
         return leaves, entry
+
+    def look(self) -> None:
+        """Look at everything at the next call: something else has run."""
+        self._found = -1
+
+    def _holds(self, captured: Captured) -> bool:
+        self._found += 1
+        guards = captured.guards
+        return guards.hold_tensors() if self._found % self.every else guards.hold()
 
     def _make(self, batch: Batch, others: tuple[Any, ...], leaves: Sequence[Tensor]) -> Entry:
         n = size_of(batch)
         wanted = self.modes.get(str(n)) or ("eager" if self._is_short(n) else self.mode)
+        if wanted == "eager" and self.mode == "auto" and not self._is_short(n):
+            wanted = "replay"  # a short run that goes on for longer: the bits are the same
         self._made += 1
         if wanted != "eager" and self._made > MOST_GRAPHS:
             wanted = self._fall("eager", f"its batches or its modules have changed more than {MOST_GRAPHS} times")

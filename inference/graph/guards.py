@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inference.graph.reach import OPEN, Home, Place, is_library, reach, read
+from inference.graph.reach import ABSENT, OPEN, Home, Place, Reached, is_library, reach, read
 from inference.graph.record import CaptureError
+from inference.graph.stateful import has_moved, put_back, state_of
 from inference.pair import Pair
 
 __all__ = ["Guards", "leaving_no_trace"]
 
-_PLAIN = (bool, int, float, complex, str, type(None), torch.dtype, torch.device, torch.Size)
+_PLAIN = (bool, int, float, complex, str, type(None), np.generic, torch.dtype, torch.device, torch.Size)
 
 
 class Guards:
@@ -31,21 +32,20 @@ class Guards:
     """
 
     def __init__(self, pair: Pair) -> None:
-        self.places = reach(pair)
+        self.reached = reach(pair)
 
     def only(self, tensors: Collection[int]) -> Guards:
         """Be ready to check: of tensors those whose identities are given, of the rest all."""
-        entries = [(place.home, name, read(place.home, name)) for place in self.places for name in place.names]
+        entries = [(place.home, name, read(place.home, name)) for place in self.reached.places for name in place.names]
         kept = [entry for entry in entries if not _is_settled(entry[2], tensors)]
-        self.in_dicts = [list(c) for c in zip(*(e for e in kept if isinstance(e[0], dict)), strict=True)] or [
-            [],
-            [],
-            [],
-        ]
+        in_dicts = [entry for entry in kept if isinstance(entry[0], dict)]
+        self.in_dicts: tuple[list[Any], ...] = tuple(
+            [entry[i] for entry in in_dicts] for i in range(3)
+        )  # homes, names, values
         self.elsewhere = [entry for entry in kept if not isinstance(entry[0], dict)]
         self.tensors = list({id(value): value for _, _, value in kept if isinstance(value, Tensor)}.values())
         self.addresses, self.trained = self._addresses(), self._trained()
-        self.whole = [place.home for place in self.places if place.whole]
+        self.whole = [place.home for place in self.reached.places if place.whole]
         self.sizes = self._sizes()
         return self
 
@@ -56,7 +56,11 @@ class Guards:
             return False
         if not all(read(home, name) is value or _same(read(home, name), value) for home, name, value in self.elsewhere):
             return False
-        return self._addresses() == self.addresses and self._trained() == self.trained and self._sizes() == self.sizes
+        return self.hold_tensors() and self._sizes() == self.sizes
+
+    def hold_tensors(self) -> bool:
+        """Whether the tensors are where they were and train or stand still as they did: the part that costs little."""
+        return self._addresses() == self.addresses and self._trained() == self.trained
 
     def _addresses(self) -> list[int]:
         return list(map(Tensor.data_ptr, self.tensors))
@@ -84,7 +88,7 @@ def _same(now: Any, before: Any) -> bool:
 
 
 @contextmanager
-def leaving_no_trace(places: list[Place]) -> Iterator[None]:
+def leaving_no_trace(reached: Reached) -> Iterator[None]:
     """Run programs, put back all they can reach, and refuse those that keep a state in Python.
 
     A number counted up at every call, a tensor put in the place of another, a draw from another generator than torch's
@@ -93,19 +97,25 @@ def leaving_no_trace(places: list[Place]) -> Iterator[None]:
     """
     generators = random.getstate(), np.random.get_state()  # noqa: NPY002  # programs may use it
     drawn = _as_text(generators)
-    before = [_contents(place) for place in places]
+    before = [(place, _contents(place)) for place in reached.places]
+    states = [(thing, state_of(thing)) for thing in reached.stateful]
     try:
         yield
-        for place, then in zip(places, before, strict=True):
+        for place, then in before:
             if place.judged and (name := _changed(place, then)):
                 raise CaptureError(f"it changes `{name}` while it runs: keep it in a buffer, written in place")
         if drawn != _as_text((random.getstate(), np.random.get_state())):  # noqa: NPY002
             raise CaptureError("it draws from Python's or NumPy's random generator: draw from torch's")
+        for thing, state in states:
+            if has_moved(thing, state):
+                raise CaptureError(f"it uses a {type(thing).__name__} that moves on at every call: use tensors")
     finally:
         random.setstate(generators[0])
         np.random.set_state(generators[1])  # noqa: NPY002
-        for place, then in zip(places, before, strict=True):
+        for place, then in before:
             _put_back(place, then)
+        for thing, state in states:
+            put_back(thing, state)
 
 
 def _as_text(generators: Any) -> tuple[str, ...]:
@@ -115,8 +125,8 @@ def _as_text(generators: Any) -> tuple[str, ...]:
 
 
 def _contents(place: Place) -> dict[Any, Any]:
-    if place.whole and isinstance(place.home, dict):
-        return dict(place.home)
+    if place.whole and isinstance(place.home, (dict, list)):
+        return dict(place.home if isinstance(place.home, dict) else enumerate(place.home))
     return {name: read(place.home, name) for name in place.names}
 
 
@@ -125,10 +135,8 @@ def _changed(place: Place, before: dict[Any, Any]) -> str | None:
     now = _contents(place)
     for name in {**before, **now}:
         is_private = str(name).startswith("_")
-        if _differs(now.get(name), before.get(name), is_private=is_private):
+        if _differs(now.get(name, ABSENT), before.get(name, ABSENT), is_private=is_private):
             return _name(place.home, name)
-    if isinstance(place.home, list) and len(place.home) != len(before):
-        return _name(place.home, len(before))
     return None
 
 
@@ -138,11 +146,13 @@ def _differs(now: Any, before: Any, *, is_private: bool) -> bool:
         return False
     if isinstance(now, _PLAIN) and isinstance(before, _PLAIN):
         return True
-    if is_private:
-        return False  # a cache, or what shows in the numbers
     if isinstance(now, (dict, list, tuple)) and type(now) is type(before):
         mine, its = (value if isinstance(value, dict) else dict(enumerate(value)) for value in (now, before))
-        return mine.keys() != its.keys() or any(_differs(mine[k], its[k], is_private=False) for k in mine)
+        shared = mine.keys() & its.keys()
+        grown = mine.keys() != its.keys() and not is_private
+        return grown or any(_differs(mine[k], its[k], is_private=is_private) for k in shared)
+    if is_private:
+        return False  # a cache, or what shows in the numbers
     return not (is_library(type(now)) and not isinstance(now, OPEN) and type(now) is type(before))
 
 
@@ -155,16 +165,25 @@ def _name(home: Home, name: Any) -> str:
 
 def _put_back(place: Place, before: dict[Any, Any]) -> None:
     home = place.home
-    if isinstance(home, CellType):
-        if read(home, None) is not before[None]:
-            home.cell_contents = before[None]
-    elif isinstance(home, list):
+    if isinstance(home, list):
         home[:] = before.values()
     elif isinstance(home, dict):
         if place.whole:
             home.clear()
-        home.update(before)
+        home.update({name: value for name, value in before.items() if value is not ABSENT})
     else:
         for name, value in before.items():
-            if getattr(home, name, None) is not value:
-                setattr(home, name, value)
+            if read(home, name) is not value:
+                _put(home, name, value)
+
+
+def _put(home: Home, name: Any, value: Any) -> None:
+    """Set a variable of a closure, or an attribute, of a frozen object too."""
+    if isinstance(home, CellType):
+        home.cell_contents = value
+    elif isinstance(home, type):
+        setattr(home, name, value)
+    elif value is ABSENT:
+        object.__delattr__(home, name)
+    else:
+        object.__setattr__(home, name, value)

@@ -87,8 +87,12 @@ class Recorder(TorchDispatchMode):
         self._refuse(func, args, kwargs)
         for value in tree_iter((args, kwargs)):
             if isinstance(value, Tensor) and value not in self._made and id(value) not in self.met:
+                if value.layout is not torch.strided:
+                    raise CaptureError(f"it works on a tensor of layout {value.layout}{_where()}{self.site}")
                 self.met[id(value)] = value
                 self._sharing.setdefault(value.untyped_storage().data_ptr(), []).append(value)
+        if "batch_norm" in func.name():
+            self._keep(args[3:5])  # running statistics, written to though the schema does not say so
         if func._schema.is_mutable:
             self._copy_before(func, args, kwargs)
         result = func(*args, **kwargs)
