@@ -104,7 +104,7 @@ class FusedAdam:
     Attributes:
         count: steps done, 0-d, on the device.
         means, squares: the moments, those of the optimiser's state.
-        rate: the learning rate as a tensor, for a step that is recorded; `None` to read the optimiser's number.
+        rate: the learning rate as a tensor that stays where it is, for a step that is recorded; see `read_rate`.
     """
 
     def __init__(self, optimizer: Optimizer, parameters: Sequence[Tensor]) -> None:
@@ -112,13 +112,13 @@ class FusedAdam:
         self.general = _General(optimizer, parameters)
         self.strides = [parameter.stride() for parameter in parameters]
         self.count = torch.zeros((), dtype=torch.float32, device=parameters[0].device)
-        self.rate: Tensor | None = None
+        self.rate = torch.zeros((), dtype=torch.float32, device=parameters[0].device)
         self.running = False
         optimizer.register_step_pre_hook(lambda *_: self.stop())
         optimizer.register_state_dict_pre_hook(lambda *_: self._write_counts())
         optimizer.register_load_state_dict_post_hook(lambda *_: setattr(self, "running", False))
 
-    def __call__(self, gradients: list[Tensor], places: Sequence[int]) -> None:
+    def __call__(self, gradients: list[Tensor], places: Sequence[int], rate: Tensor | None = None) -> None:
         if len(places) != len(self.parameters) or self._is_watched() or not (self.running or self.start()):
             self.general(gradients, places)
             return
@@ -134,7 +134,7 @@ class FusedAdam:
                 self.squares,
                 [],
                 self.counts,
-                lr=group["lr"] if self.rate is None else self.rate,
+                lr=group["lr"] if rate is None else rate,
                 beta1=group["betas"][0],
                 beta2=group["betas"][1],
                 weight_decay=group["weight_decay"],
@@ -189,9 +189,7 @@ class FusedAdam:
                 self.optimizer.state[p]["step"].copy_(self.count)
 
     def read_rate(self) -> None:
-        """Have the learning rate in a tensor that stays where it is."""
-        if self.rate is None:
-            self.rate = torch.zeros((), dtype=torch.float32, device=self.count.device)
+        """Have the learning rate in `rate`."""
         self.rate.fill_(self.optimizer.param_groups[0]["lr"])
 
 

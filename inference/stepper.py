@@ -144,7 +144,7 @@ class Stepper:
 
         def body(inputs: Sequence[Tensor]) -> Sequence[Tensor]:
             tensors = call(*inputs)
-            update(list(tensors[2:]), captured.static[1])
+            update(list(tensors[2:]), captured.static[1], rate=update.rate)
             return tensors
 
         return Recording(body, leaves, [*update.state, *captured.writes], **how)
