@@ -113,7 +113,7 @@ class FusedAdam:
         self.strides = [parameter.stride() for parameter in parameters]
         self.count = torch.zeros((), dtype=torch.float32, device=parameters[0].device)
         self.rate = torch.zeros((), dtype=torch.float32, device=parameters[0].device)
-        self.running = False
+        self.running, self.starts = False, 0
         optimizer.register_step_pre_hook(lambda *_: self.stop())
         optimizer.register_state_dict_pre_hook(lambda *_: self._write_counts())
         optimizer.register_load_state_dict_post_hook(lambda *_: setattr(self, "running", False))
@@ -152,7 +152,7 @@ class FusedAdam:
     def settings(self) -> tuple[Any, ...]:
         """What a recorded step has taken for granted beside the rate."""
         group = self.optimizer.param_groups[0]
-        return *group["betas"], group["weight_decay"], group["eps"], group["maximize"], id(self.means)
+        return *group["betas"], group["weight_decay"], group["eps"], group["maximize"], self.starts
 
     @property
     def state(self) -> list[Tensor]:
@@ -175,7 +175,7 @@ class FusedAdam:
         self.squares = [state[p]["exp_avg_sq"] for p in self.parameters]
         self.counts = [self.count] * len(self.parameters)
         self.optimizer._opt_called = True  # type: ignore[attr-defined]  # schedules warn where nobody has stepped
-        self.running = True
+        self.running, self.starts = True, self.starts + 1
         return True
 
     def stop(self) -> None:

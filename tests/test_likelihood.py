@@ -169,3 +169,18 @@ def test_mixture_weights_have_the_khat_of_an_independent_fit() -> None:
     tail = np.sort(ratios.exp().numpy()[:, 0])[-400:]
     shape, _, _ = stats.genpareto.fit(tail - tail[0] + 1e-9, floc=0)
     assert float(pareto_khat(ratios)[0]) == pytest.approx(shape, abs=0.15)
+
+
+@pytest.mark.parametrize("chunk", [0, -1])
+def test_a_chunk_without_particles_is_refused(chunk: int) -> None:
+    def story(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x / 2, 1.0))
+
+    with pytest.raises(ValueError, match=f"`chunk` is {chunk}, expected at least 1"):
+        log_likelihood(story, guide, torch.zeros(2), num_particles=10, chunk=chunk)

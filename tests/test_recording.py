@@ -153,3 +153,18 @@ def test_nothing_on_the_gpu_is_waited_for() -> None:
         train(whole, batches, partial(_numbers, whole))
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_recording_is_not_used_for_other_settings_or_another_state() -> None:
+    """Momentum is written into a recorded step, and so is where the moments lie."""
+    recorded, _ = stepper("replay")
+    update = updater(recorded.optimizer, recorded.parameters)
+    assert isinstance(update, FusedAdam)
+    assert update.start()
+    first = update.settings
+    recorded.optimizer.param_groups[0]["betas"] = (0.5, 0.999)
+    second = update.settings
+    recorded.optimizer.load_state_dict(recorded.optimizer.state_dict())
+    assert not update.running
+    assert update.start()
+    assert len({first, second, update.settings}) == 3

@@ -17,7 +17,8 @@ A graph is right only as long as no value of a tensor, and nothing in Python, de
 branches on a tensor, asks for its value (`.item()`, `float(z)`), makes a shape of it (`x[x > 0]`), keeps count in
 Python or draws from another generator is refused, with one `GraphWarning` that names the line and the site, and runs as
 it is. So is a graph whose numbers differ from the program's when both are run under one seed. Where a graph exists, the
-parameters, buffers, settings and closures that it rests on are looked at again between calls; a change makes a new one.
+tensors that it rests on are looked at again at every call, and the settings and closures too; `fit` looks at the latter
+at every report and after every epoch. A change makes a new graph.
 """
 
 from inference.graph.cuda import Recording

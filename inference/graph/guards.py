@@ -1,4 +1,4 @@
-"""What a graph has taken for granted, checked at every call; and programs that are run without leaving a trace."""
+"""What a graph has taken for granted, to be checked between calls; and programs run without leaving a trace."""
 
 from __future__ import annotations
 

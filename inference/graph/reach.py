@@ -1,7 +1,7 @@
 """What a pair's programs can reach in Python: attributes, closures, globals, settings in dictionaries and lists.
 
 A graph holds tensor operations and nothing of the Python that chose them. So this Python must be as it was when the
-graph was made: `inference.graph.guards` checks at every call what is found here.
+graph was made: `inference.graph.guards` checks what is found here.
 """
 
 from __future__ import annotations
