@@ -7,6 +7,7 @@ first batch is run both ways: where a site's log probability differs, particles 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,15 +24,20 @@ from inference.pair import Pair, call, first_tensor
 from inference.seeds import seeded
 from ppmodels.contracts import Batch, Program
 
-__all__ = ["draw_latents", "inspect_pair", "run_particles", "site_log_prob"]
+__all__ = ["draw_latents", "inspect_pair", "raw_latents", "run_particles", "site_log_prob"]
 
 
-def run_particles(pair: Pair, batch: Batch, num_particles: int, layout: Layout) -> tuple[Trace, Trace]:
+def run_particles(
+    pair: Pair, batch: Batch, num_particles: int, layout: Layout, given: Mapping[str, Tensor] | None = None
+) -> tuple[Trace, Trace]:
     """Traces of the guide and of the model on its draws; K > 1 stand in a plate left of all others.
 
-    Enumerated sites of the model get a dimension of their own, further left.
+    Enumerated sites of the model get a dimension of their own, further left. Values `given` by site, as `raw_latents`
+    returns them, take the place of the guide's draws.
     """
     guide, model = pair.guide, pair.model
+    if given is not None:
+        guide = poutine.replay(guide, trace=_trace_of(given))
     if num_particles > 1:
         guide = _in_plate(guide, num_particles, layout)
         model = _in_plate(model, num_particles, layout)
@@ -48,6 +54,19 @@ def _in_plate(program: Program, num_particles: int, layout: Layout) -> Program:
             return program(*args, **kwargs)
 
     return particles
+
+
+def _trace_of(values: Mapping[str, Tensor]) -> Trace:
+    trace = Trace()
+    for name, value in values.items():
+        trace.add_node(name, name=name, type="sample", is_observed=False, value=value, infer={})
+    return trace
+
+
+def raw_latents(trace: Trace, layout: Layout) -> dict[str, Tensor]:
+    """The latents of a trace by site, in the shapes they were drawn with."""
+    sites = sample_sites(trace)
+    return {name: sites[name]["value"] for name in layout.latents}
 
 
 def draw_latents(pair: Pair, batch: Batch, num_particles: int, layout: Layout) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from pyro.ops.contract import einsum
@@ -22,7 +22,10 @@ from inference.closed_form import closed_form_kl
 from inference.layout import Layout, Site, plates_of, sample_sites
 from inference.particles import site_log_prob
 
-__all__ = ["Weights", "weigh_traces"]
+__all__ = ["Source", "Weights", "weigh_traces"]
+
+Source: TypeAlias = Literal["guide", "posterior", "annealing", "reverse annealing"]
+"""Where draws come from: the guide; the posterior; chains annealed from guide to posterior, or back."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +38,7 @@ class Weights:
         log_likelihood: the observed sites' part of `log_p`, `(K, n)`; `None` where enumeration has mixed it in.
         kl: per latent site, :math:`\log q(z) - \log p(z)` at the draw, `(K, n)`.
         analytic_kl: per latent site with a closed form, :math:`\mathrm{KL}(q \| p)` given its parents, `(K, n)`.
+        source: where the draws come from. Annealed chains have their log weight in `log_p`, and zero in `log_q`.
 
     >>> Weights(log_p=torch.zeros(5, 2), log_q=torch.ones(5, 2)).log_w.shape
     torch.Size([5, 2])
@@ -45,6 +49,7 @@ class Weights:
     log_likelihood: Tensor | None = None
     kl: Mapping[str, Tensor] = field(default_factory=dict)
     analytic_kl: Mapping[str, Tensor] = field(default_factory=dict)
+    source: Source = "guide"
 
     @property
     def log_w(self) -> Tensor:
@@ -69,6 +74,7 @@ class Weights:
             log_likelihood=None if self.log_likelihood is None else function(self.log_likelihood),
             kl={name: function(value) for name, value in self.kl.items()},
             analytic_kl={name: function(value) for name, value in self.analytic_kl.items()},
+            source=self.source,
         )
 
     def tensors(self) -> list[Tensor]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from inference.bounds import ELBO, IWAE, Bound, Renyi, VRMax, estimate, log_mean_exp, parse_bound
+from inference.bounds import ELBO, IWAE, Bound, Renyi, VRMax, estimate, guarantee_of, log_mean_exp, parse_bound
 from inference.draws import log_weights
 from inference.objectives import Variational
 from inference.pair import Pair
@@ -54,7 +54,8 @@ def test_renyi_meets_its_neighbours() -> None:
 
 
 def test_directions() -> None:
-    assert [b.direction for b in ALL] == ["lower", "lower", "lower", "lower", "estimate", "estimate"]
+    assert [b.direction for b in ALL] == ["lower", "lower", "lower", "lower", "upper", "estimate"]
+    assert [guarantee_of(b) for b in ALL] == [*["expectation"] * 4, "limit", "none"]
 
 
 def test_the_ladder_rises_to_log_p_per_datum() -> None:
