@@ -17,7 +17,7 @@ from importlib.metadata import version
 
 import torch
 
-from benchmarks import binarisation, compiling, cuda, environments, evaluation, floor, gmvae, steps
+from benchmarks import binarisation, compiling, cuda, environments, evaluation, floor, gmvae, ladder, steps
 from benchmarks.harness import Settings
 
 
@@ -31,6 +31,7 @@ TABLES: dict[str, tuple[str, Callable[[Settings], str]]] = {
     "steps": ("One training step", steps.table),
     "gmvae": ("An enumerated mixture", gmvae.table),
     "evaluation": ("Evaluation, IS-5000", evaluation.table),
+    "ladder": ("Ten bounds on the same draws", ladder.table),
     "floor": ("The floor of a step", floor.table),
     "compile": ("Until the first step", compiling.table),
     "data": ("Reading a batch", compiling.data_table),

@@ -1,26 +1,20 @@
-r"""The bound ladder: several bounds, one pair, one set of draws, one table with errors."""
+r"""The bound ladder: several bounds, one pair, one set of draws for all that can share it, one table with errors."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterable
-from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
-
-import pandas as pd
-import torch
-from torch import Tensor
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from inference.batches import as_data
-from inference.bounds import ELBO, Bound, Direction, Estimate, estimate, parse_bound
-from inference.diagnostics.khat import pareto_khat
-from inference.draws import check_particles, gather
-from inference.evaluation import weigh_data
+from inference.bounds import AIS, ELBO, Bound, ReverseAIS, parse_bound
+from inference.bounds import source_of as source
+from inference.bracket import paired_difference
+from inference.climb import Climb, How, Rung, on_simulated
+from inference.draws import check_particles
 from inference.graph import Mode
+from inference.ladder import CrossedBoundsError, Ladder, pooled
 from inference.pair import Pair
-from inference.weights import Weights
+from inference.simulate import simulate
 from ppmodels.contracts import Batch, Data, Program
 
 __all__ = ["BoundSpec", "CrossedBoundsError", "Ladder", "compare_bounds", "paired_difference"]
@@ -30,153 +24,57 @@ BoundSpec = str | Bound | tuple[Bound, int]
 
 DEFAULT_BOUNDS = ("elbo", "iwae:5", "iwae:50", "renyi:0.5:50", "vrmax:50")
 
+POSTERIOR_DRAWS = 1600
+"""Draws per datum for `EUBO`, where its row names no K."""
 
-class CrossedBoundsError(ArithmeticError):
-    """A lower bound lies above an upper one by more than chance allows: one of the two is wrong.
-
-    The numbers are not lost: `error.ladder` holds them.
-    """
-
-    def __init__(self, message: str, ladder: Ladder) -> None:
-        super().__init__(message)
-        self.ladder = ladder
-
-
-@dataclass(frozen=True)
-class Row:
-    """One bound at one K, for every datum."""
-
-    label: str
-    direction: Direction
-    num_particles: int
-    value: Tensor  # (n,)
-    standard_error: Tensor  # (n,), of the draws
-    seconds: float
-
-
-def row_label(bound: Bound, num_particles: int) -> str:
-    """`IWAE-50`, `ELBO`: the name a row goes by."""
-    return bound.name if isinstance(bound, ELBO) else f"{bound.name}-{num_particles}"
-
-
-@dataclass(frozen=True, eq=False)
-class Ladder:
-    """Bounds on log p(x) side by side.
-
-    Attributes:
-        rows: the bounds with their values per datum.
-        khat: Pareto k-hat per datum of the largest set of weights, `(n,)`.
-    """
-
-    rows: tuple[Row, ...]
-    khat: Tensor
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """One row per bound, in nats per datum.
-
-        `se` is the standard error of the mean if the data are a sample of a population (draws included), `mc_se` for
-        these very data (draws alone); `seconds` is what the row's share of the draws took; `khat` is the median.
-        """
-        n = len(self.khat)
-        return pd.DataFrame(
-            {
-                "bound": row.label,
-                "K": row.num_particles,
-                "direction": row.direction,
-                "value": float(row.value.mean()),
-                "se": float(row.value.std()) / math.sqrt(n) if n > 1 else math.nan,
-                "mc_se": float(row.standard_error.square().sum().sqrt()) / n,
-                "seconds": row.seconds,
-                "khat": float(self.khat.nanmedian()),
-            }
-            for row in self.rows
-        )
-
-    @property
-    def per_datum(self) -> pd.DataFrame:
-        """One column per bound, one row per datum."""
-        columns = {row.label: row.value.cpu().numpy() for row in self.rows}
-        return pd.DataFrame(columns | {"khat": self.khat.cpu().numpy()})
-
-    @property
-    def differences(self) -> pd.DataFrame:
-        """Each bound less the one above it in the table, paired by datum, with the error of the mean."""
-        pairs = zip(self.rows[1:], self.rows, strict=False)
-        found = [(f"{b.label} - {a.label}", *paired_difference(b.value, a.value)) for b, a in pairs]
-        return pd.DataFrame(found, columns=["difference", "value", "se"])
-
-    def row(self, label: str) -> Row:
-        """The row of a name, such as `IWAE-50`."""
-        for row in self.rows:
-            if row.label == label:
-                return row
-        raise KeyError(f"`label` is {label!r}, expected one of {', '.join(row.label for row in self.rows)}")
-
-    def check(self) -> Ladder:
-        """Raise where a lower bound exceeds an upper one by more than 4 standard errors; else return the ladder."""
-        for low in self._rows("lower"):
-            for high in self._rows("upper"):
-                gap, se = paired_difference(low.value, high.value)
-                noise = torch.stack([low.standard_error, high.standard_error]).nan_to_num().square().sum().sqrt()
-                error = max(float(noise) / len(self.khat), 0.0 if math.isnan(se) else se)
-                if gap > 4 * error + 1e-12 * abs(float(high.value.mean())):
-                    raise CrossedBoundsError(
-                        f"`{low.label}` (lower) is above `{high.label}` (upper) by {gap:.4g} nats with a standard "
-                        f"error of {error:.2g}: one of the two does not bound log p(x) here",
-                        self,
-                    )
-        return self
-
-    def _rows(self, direction: Direction) -> list[Row]:
-        return [row for row in self.rows if row.direction == direction]
-
-    def __str__(self) -> str:
-        return self.table.to_string(index=False, float_format=lambda v: f"{v:.3f}")
-
-    def _repr_html_(self) -> str:
-        return self.table.to_html(index=False, float_format=lambda v: f"{v:.3f}")
-
-
-def paired_difference(a: Tensor, b: Tensor) -> tuple[float, float]:
-    """Mean of `a - b` over the data, and its standard error (NaN for one datum)."""
-    d = a - b
-    return float(d.mean()), float(d.std()) / math.sqrt(len(d)) if len(d) > 1 else math.nan
+SIMULATED = 100
+"""Data drawn from the model for bidirectional Monte Carlo, where it is not said how many."""
 
 
 def compare_bounds(
     model: Program,
     guide: Program,
     data: Data | Batch,
-    bounds: str | Iterable[BoundSpec] = DEFAULT_BOUNDS,
+    bounds: str | Bound | Iterable[BoundSpec] = DEFAULT_BOUNDS,
     *,
     num_particles: int | None = None,
     batch_size: int = 100,
     chunk: int | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
+    num_simulated: int | None = None,
+    checkpoint: str | Path | None = None,
     mode: Mode = "auto",
     progress: bool | None = None,
 ) -> Ladder:
-    """Evaluate several bounds of one pair on one set of weights.
+    """Evaluate several bounds of one pair, each set of draws made once for all rows that can share it.
+
+    Most bounds are functions of draws from the guide. `AIS` anneals chains from the guide to the posterior, `EUBO`
+    draws from the posterior by MCMC. Reverse AIS (`"bdmc"`) needs exact draws of the posterior, which are known for
+    data drawn from the model itself: it makes a second ladder, on such data, with all the other bounds in it too.
 
     Args:
         model: any Pyro callable.
         guide: any Pyro callable over the same latent sites.
         data: a dataset, or a tensor, tuple or mapping of tensors.
-        bounds: `"elbo"`, `"iwae:50"`, `"renyi:0.5:50"`, any bound, or a bound and its K; your own are as good.
-        num_particles: draws per datum; by default the largest K asked for. A bound without a K of its own uses all.
+        bounds: `"elbo"`, `"iwae:50"`, `"tvo"`, `"cubo:2"`, `"ais"`, `"bdmc"` (see `inference.bounds.parse_bound`), any
+            bound, or a bound and its K; your own are as good, see `inference.bounds.bound`.
+        num_particles: draws per datum from the guide; by default the largest K asked for. A bound without a K of its
+            own uses all.
         batch_size: data at a time.
         chunk: draws at a time.
-        seed: seeds the draws (and the data's own noise).
+        seed: seeds the draws (and the data's own noise); several are averaged, and each kept in `Ladder.replications`.
+        num_simulated: data to draw from the model for a second ladder; none unless `"bdmc"` is asked for, then 100.
+        checkpoint: a folder to keep the state of annealed chains in, from which a call cut short goes on.
         mode: how the programs are run: compiled ("inductor"), from their tensor graph ("replay"), as they are
             ("eager"), or what is quickest for this much work ("auto"); see `inference.graph`.
         progress: show a bar; by default where there is a terminal.
 
     Raises:
-        CrossedBoundsError: if a lower bound exceeds an upper one by more than 4 standard errors.
+        CrossedBoundsError: if a lower bound exceeds an upper one by more than 4 standard errors, both holding in
+            expectation.
         ValueError: if a bound is not known, or two rows would have the same name; see also `log_weights`.
 
-    >>> import pyro, pyro.distributions as dist
+    >>> import torch, pyro, pyro.distributions as dist
     >>> def model(x):
     ...     with pyro.plate("data", len(x)):
     ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
@@ -184,40 +82,47 @@ def compare_bounds(
     >>> def guide(x):
     ...     with pyro.plate("data", len(x)):
     ...         pyro.sample("z", dist.Normal(x / 3, 1.0))
-    >>> ladder = compare_bounds(model, guide, torch.randn(50), ["elbo", "iwae:10", "iwae:100"])
+    >>> ladder = compare_bounds(model, guide, torch.randn(50), ["elbo", "iwae:10", "iwae:100", "cubo:2"])
     >>> list(ladder.table["bound"])
-    ['ELBO', 'IWAE-10', 'IWAE-100']
-    >>> bool(ladder.table["value"].is_monotonic_increasing)
-    True
+    ['ELBO', 'IWAE-10', 'IWAE-100', 'CUBO(2)-100']
+    >>> bool(ladder.table["value"].is_monotonic_increasing), ladder.bracket().certified
+    (True, False)
     """
-    specs = [_read(spec) for spec in ([bounds] if isinstance(bounds, str) else bounds)]
+    alone = isinstance(bounds, str) or (isinstance(bounds, Bound) and callable(bounds))
+    rungs = _read_all([bounds] if alone else bounds, num_particles)  # type: ignore[list-item, arg-type]
+    seeds = (seed,) if isinstance(seed, int) else tuple(seed)
+    if not seeds:
+        raise ValueError("`seed` is empty, expected a whole number, or several")
+    pair, data = Pair(model, guide), as_data(data)
+    reverse = [rung for rung in rungs if source(rung.bound) == "reverse annealing"]
+    if reverse and num_simulated is None:
+        num_simulated = SIMULATED
+    drawn = simulate(pair, data, num_simulated, seed=seeds[0]) if num_simulated else None
+    found = []
+    for one_seed in seeds:
+        how = How(
+            num_particles or 1, batch_size, chunk, one_seed, mode, progress, Path(checkpoint) if checkpoint else None
+        )
+        beside = Climb(pair, as_data(drawn.data), how, drawn).ladder(on_simulated(rungs)) if drawn else None
+        given = [Rung(rung.bound, rung.num_particles) for rung in rungs if rung not in reverse]
+        found.append(Climb(pair, data, how).ladder(given, beside))
+    return pooled(found).check()
+
+
+def _read_all(bounds: Iterable[BoundSpec], num_particles: int | None) -> list[Rung]:
+    """Read what was asked for; a bound without a K of its own takes all the draws there are."""
+    specs = [_read(spec) for spec in bounds]
     if not specs:
         raise ValueError("`bounds` is empty, expected at least one row")
     if num_particles is not None:
         check_particles(num_particles)
-    K = max([num_particles or 1, *(k or 1 for _, k in specs)])
-    rows = [_Row(bound, k or K) for bound, k in specs]
-    _check_labels([row.label for row in rows])
-    khat: list[Tensor] = []
-    passes = weigh_data(
-        Pair(model, guide),
-        as_data(data),
-        K,
-        partial(gather, K=K),
-        label="bounds",
-        batch_size=batch_size,
-        chunk=chunk,
-        seed=seed,
-        mode=mode,
-        progress=progress,
-        analytic_kl=any(isinstance(row.bound, ELBO) and row.bound.kl == "analytic" for row in rows),
-    )
-    with closing(passes):
-        for weights, seconds in passes:
-            for row in rows:
-                row.add(weights, seconds * row.num_particles / K)
-            khat.append(pareto_khat(weights.log_w))
-    return Ladder(tuple(row.done() for row in rows), torch.cat(khat)).check()
+    K = max([num_particles or 1, *(k or 1 for bound, k in specs if source(bound) == "guide")])
+    rungs = [Rung(bound, k or _default_particles(bound, K)) for bound, k in specs]
+    labels = [rung.label for rung in rungs]
+    twice = [label for label in dict.fromkeys(labels) if labels.count(label) > 1]
+    if twice:
+        raise ValueError(f"`bounds` has {twice[0]} twice, expected each row once: drop one, or give it another K")
+    return rungs
 
 
 def _read(spec: BoundSpec) -> tuple[Bound, int | None]:
@@ -227,36 +132,14 @@ def _read(spec: BoundSpec) -> tuple[Bound, int | None]:
     if not isinstance(bound, Bound):
         raise TypeError(
             f"`bounds` has a {type(bound).__name__}, expected a string, a bound, or a bound and its K: a bound is a "
-            "callable with `name` and `direction`"
+            "callable with `name` and `direction`, such as `inference.bounds.bound` makes of a function"
         )
     if K is not None and K < 1:
         raise ValueError(f"`bounds` has {bound.name} whose K is {K}, expected at least 1")
     return bound, K
 
 
-def _check_labels(labels: list[str]) -> None:
-    twice = [label for label in dict.fromkeys(labels) if labels.count(label) > 1]
-    if twice:
-        raise ValueError(f"`bounds` has {twice[0]} twice, expected each row once: drop one, or give it another K")
-
-
-class _Row:
-    """A row while batches come in."""
-
-    def __init__(self, bound: Bound, num_particles: int) -> None:
-        self.bound, self.num_particles = bound, num_particles
-        self.parts: list[Estimate] = []
-        self.seconds = 0.0
-
-    @property
-    def label(self) -> str:
-        return row_label(self.bound, self.num_particles)
-
-    def add(self, weights: Weights, drawing: float) -> None:
-        start = time.perf_counter()
-        self.parts.append(estimate(self.bound, weights, self.num_particles))
-        self.seconds += drawing + time.perf_counter() - start
-
-    def done(self) -> Row:
-        value, error = (torch.cat(column) for column in zip(*self.parts, strict=True))
-        return Row(self.label, self.bound.direction, self.num_particles, value, error, self.seconds)
+def _default_particles(bound: Bound, K: int) -> int:
+    if isinstance(bound, AIS | ReverseAIS):
+        return bound.annealing.num_chains
+    return POSTERIOR_DRAWS if source(bound) == "posterior" else K

@@ -9,13 +9,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 from inference.bounds import ELBO, Bound
 from inference.closed_form import closed_form_sites
-from inference.draws import draw_weights
+from inference.estimators import Estimator, Pathwise, Setting
+from inference.estimators.base import refuse_untrainable
 from inference.layout import Layout
 from inference.pair import Pair, first_tensor
 from inference.particles import inspect_pair
@@ -84,8 +86,9 @@ class Variational:
     data. A scale the program sets by `poutine.scale` counts here, as in Pyro; the data plate's N/B does not.
 
     Attributes:
-        bound: any bound that is differentiable in the log weights.
+        bound: any bound that is differentiable in the log weights; an upper bound only as the guide's, in a `Split`.
         num_particles: K.
+        estimator: of the bound's gradient, see `inference.estimators`; `score` stays the bound's value.
         kl_warmup: steps over which the KL's weight rises from 0 to 1; 0 for none. The weight is logged.
         joint: one weight for the whole batch, so that global latents are allowed; the loss is then Pyro's.
         vectorize: run particles in one outer plate; `None` decides by trying.
@@ -96,21 +99,23 @@ class Variational:
     kl_warmup: int = 0
     joint: bool = False
     vectorize: bool | None = None
+    estimator: Estimator = field(default_factory=Pathwise)
 
     def __post_init__(self) -> None:
         if self.num_particles < 1:
             raise ValueError(f"`num_particles` is {self.num_particles}, expected at least 1: each datum needs a draw")
         if self.kl_warmup < 0:
             raise ValueError(f"`kl_warmup` is {self.kl_warmup}, expected a number of steps, 0 for none")
+        if self.kl_warmup and not self.estimator.takes_kl_weight:
+            raise ValueError(
+                f"`kl_warmup` is {self.kl_warmup}, but {self.estimator.name} takes the weights for those of the guide "
+                "itself: expected 0, or `estimator=Pathwise()`"
+            )
 
     def task(self, pair: Pair, batch: Batch) -> Task:
-        """Inspect the pair and return the one phase; refuse what has no pathwise gradient, by site name."""
+        """Inspect the pair and return the one phase; refuse what has no such gradient, by argument or site."""
+        refuse_untrainable(self.bound)
         layout = inspect_pair(pair, batch, joint=self.joint, vectorize=self.vectorize)
-        if layout.without_rsample:
-            raise ValueError(
-                f"site `{layout.without_rsample[0]}` has no reparameterised draws, so the gradient of the bound would "
-                'miss a term: sum it out with infer={"enumerate": "parallel"} in the model, or use a relaxed guide'
-            )
         if layout.subsamples and self.num_particles > 1 and not layout.vectorized:
             raise ValueError(
                 f"plate `{layout.data}` draws its own minibatch, another for every particle that runs alone: take "
@@ -128,28 +133,18 @@ class Variational:
                 '`ELBO(kl="analytic")` finds no site with a closed-form KL that keeps the bound: use `ELBO()`'
             )
 
-        def weigh(batch: Batch, *, keep_scale: bool) -> Weights:
-            return draw_weights(
-                pair,
-                batch,
-                self.num_particles,
-                layout,
-                analytic_kl=sites,
-                keep_scale=keep_scale,
-                chunk=self.num_particles,
-            )
+        setting = Setting(pair, layout, self.bound, self.num_particles, sites)
+        ascend = self.estimator.prepare(setting, batch)
 
         def loss(batch: Batch, step: Tensor) -> LossParts:
-            weights = weigh(batch, keep_scale=True)
-            parts = _parts(weights)
-            if self.kl_warmup:
-                parts["kl_weight"] = (step / self.kl_warmup).clamp_max(1.0)
-                weights = tempered(weights, parts["kl_weight"])
-            value = self.bound(weights).mean()
-            return LossParts(-value, {"loss": -value.detach()} | parts)
+            kl_weight = (step / self.kl_warmup).clamp_max(1.0) if self.kl_warmup else None
+            values, weights = ascend(batch, partial(tempered, kl_weight=kl_weight))
+            value = values.mean()
+            warming = {} if kl_weight is None else {"kl_weight": kl_weight}
+            return LossParts(-value, {"loss": -value.detach()} | _parts(weights) | warming)
 
         def score(batch: Batch) -> Tensor:
-            return self.bound(weigh(batch, keep_scale=False))
+            return self.bound(setting.weigh(batch, keep_scale=False))
 
         parameters = pair.parameters(batch)
         if not parameters:
@@ -167,8 +162,10 @@ class Variational:
         return Task((Phase("bound", parameters, loss),), None if layout.subsamples else score, layout)
 
 
-def tempered(weights: Weights, kl_weight: Tensor) -> Weights:
+def tempered(weights: Weights, kl_weight: Tensor | None) -> Weights:
     """Weights whose KL part counts `kl_weight` times, the likelihood once."""
+    if kl_weight is None:
+        return weights
     assert weights.log_likelihood is not None
     prior = weights.log_p - weights.log_likelihood
     return replace(

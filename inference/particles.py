@@ -24,7 +24,7 @@ from inference.pair import Pair, call, first_tensor
 from inference.seeds import seeded
 from ppmodels.contracts import Batch, Program
 
-__all__ = ["draw_latents", "inspect_pair", "raw_latents", "run_particles", "site_log_prob"]
+__all__ = ["draw_latents", "in_particles", "inspect_pair", "raw_latents", "run_guide", "run_particles", "site_log_prob"]
 
 
 def run_particles(
@@ -38,9 +38,8 @@ def run_particles(
     guide, model = pair.guide, pair.model
     if given is not None:
         guide = poutine.replay(guide, trace=_trace_of(given))
-    if num_particles > 1:
-        guide = _in_plate(guide, num_particles, layout)
-        model = _in_plate(model, num_particles, layout)
+    guide = in_particles(guide, num_particles, layout)
+    model = in_particles(model, num_particles, layout)
     if layout.enumerated:
         model = poutine.enum(model, first_available_dim=-2 - layout.nesting)
     guide_trace = poutine.trace(lambda: call(guide, batch)).get_trace()
@@ -48,7 +47,17 @@ def run_particles(
     return guide_trace, poutine.trace(replayed).get_trace()
 
 
-def _in_plate(program: Program, num_particles: int, layout: Layout) -> Program:
+def run_guide(pair: Pair, batch: Batch, num_particles: int, layout: Layout) -> Trace:
+    """A trace of the guide alone; K > 1 particles stand in a plate left of all others."""
+    guide = in_particles(pair.guide, num_particles, layout)
+    return poutine.trace(lambda: call(guide, batch)).get_trace()
+
+
+def in_particles(program: Program, num_particles: int, layout: Layout) -> Program:
+    """The program in a plate of K particles, left of all its own; as it is for one."""
+    if num_particles == 1:
+        return program
+
     def particles(*args: Any, **kwargs: Any) -> Any:
         with pyro.plate("particles", num_particles, dim=-1 - layout.nesting):
             return program(*args, **kwargs)
@@ -126,7 +135,7 @@ def _why_not_together(pair: Pair, batch: Batch, layout: Layout) -> str | None:
                 alone = _alone(pair, batch, together, k, layout)
                 for name, of_program in _differences(together, alone, k, layout):
                     return f"`{of_program}` gives site `{name}` another density in a plate of particles than alone"
-    except (RuntimeError, ValueError, IndexError) as error:
+    except (RuntimeError, ValueError, LookupError) as error:  # NotImplementedError is a RuntimeError
         return f"the pair does not run in a plate of particles ({first_line(error)})"
     return None
 

@@ -22,11 +22,14 @@ class Annealing:
     Attributes:
         num_temperatures: T, steps along the path.
         num_chains: chains per datum.
-        num_leapfrogs: gradients of one Hamiltonian transition; there is one transition per temperature.
+        num_leapfrogs: the most gradients of one Hamiltonian transition, whose number of them is drawn from 1 to this;
+            there is one transition per temperature.
         start: where the path begins: at the guide, or at the model's prior.
         radius: :math:`\delta`; 0 for evenly spaced temperatures.
         target_acceptance: what the pilot run sets each datum's step size for.
         num_pilot: temperatures of the pilot run, which sets the step sizes and is thrown away.
+        num_warmup: transitions at the posterior before draws are kept there, or before chains that begin at one exact
+            draw set off from it.
 
     References:
         Wu, Burda, Salakhutdinov and Grosse, *On the Quantitative Analysis of Decoder-Based Generative Models*, 2017,
@@ -43,9 +46,10 @@ class Annealing:
     radius: float = 4.0
     target_acceptance: float = 0.65
     num_pilot: int = 100
+    num_warmup: int = 50
 
     def __post_init__(self) -> None:
-        for name in ("num_temperatures", "num_chains", "num_leapfrogs", "num_pilot"):
+        for name in ("num_temperatures", "num_chains", "num_leapfrogs", "num_pilot", "num_warmup"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"`{name}` is {value!r}, expected a whole number, at least 1")

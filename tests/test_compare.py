@@ -35,7 +35,9 @@ def ladder(n: int = 40) -> Ladder:
 
 def test_table() -> None:
     table = ladder().table
-    assert list(table.columns) == ["bound", "K", "direction", "value", "se", "mc_se", "seconds", "khat"]
+    assert list(table.columns) == [
+        *["on", "bound", "K", "direction", "guarantee", "value", "se", "mc_se", "low", "high", "seconds", "khat"]
+    ]
     assert list(table["bound"]) == ["ELBO", "ELBO (analytic KL)", "IWAE-5", "IWAE-50", "Renyi(0.5)-2000"]
     assert list(table["K"]) == [1, 1, 5, 50, 2000]
     exact, log_p = float(toy.wrong_elbo(toy.data(40)).mean()), float(toy.log_prob(toy.data(40)).mean())

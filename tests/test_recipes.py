@@ -127,7 +127,11 @@ def test_a_file_extends_a_recipe_or_another_file(tmp_path: Path) -> None:
         ("training.patience=3", "`data.validation` must be positive with `training.patience` = 3, got 0"),
         ("bound.num_particles=0", "`bound.num_particles` must be greater than 0, got 0"),
         ("bound.kl=exact", "`bound.kl` must be 'monte_carlo' or 'analytic', got 'exact'"),
-        ("bound=iwea", "`bound.name` must be one of elbo, iwae, renyi, vrmax, got 'iwea'; nearest is 'iwae'"),
+        (
+            "bound=iwea",
+            "`bound.name` must be one of elbo, iwae, renyi, vrmax, miwae, piwae, ciwae, tvo, got 'iwea'; "
+            "nearest is 'iwae'",
+        ),
         (
             "bound=renyi",
             "`bound.alpha` is missing. Its order: 1 is the ELBO, 0 the importance-weighted bound.",

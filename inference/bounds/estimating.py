@@ -3,30 +3,38 @@ r"""A bound's value for each datum, with its Monte Carlo error."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from inference.bounds.base import Bound, guarantee_of, refuse_other_draws
+from inference.bounds.lower import IWAE, MIWAE, Split
 from inference.weights import Weights
 
 __all__ = ["Estimate", "bootstrap", "estimate"]
 
 
 class Estimate(NamedTuple):
-    """A bound's value for each datum, and the Monte Carlo standard error of each: the data fixed, the draws not."""
+    """A bound's value for each datum with its Monte Carlo error: the data fixed, the draws not.
 
-    value: Tensor  # (n,)
-    standard_error: Tensor  # (n,); NaN where a single draw cannot know it
+    All are `(n,)`, and NaN where a single draw cannot know them.
+    """
+
+    value: Tensor
+    standard_error: Tensor
+    low: Tensor  # an interval of each value, 95 % unless told
+    high: Tensor
 
 
-def estimate(bound: Bound, weights: Weights, num_particles: int | None = None) -> Estimate:
+def estimate(bound: Bound, weights: Weights, num_particles: int | None = None, *, level: float = 0.95) -> Estimate:
     r"""Evaluate a bound at K = `num_particles` from weights that may hold more draws.
 
     The value is the mean over disjoint groups of K draws; an incomplete last group is left out. The error comes
     from the spread between groups; for a single group from a jackknife that leaves out a twentieth at a time, or, for a
-    bound that holds in the limit alone, from a bootstrap.
+    bound that holds in the limit alone, from a bootstrap, whose quantiles are then the interval.
 
     Raises:
         ValueError: if the weights have fewer draws than K, or are of other draws than the bound is a function of.
@@ -37,44 +45,64 @@ def estimate(bound: Bound, weights: Weights, num_particles: int | None = None) -
     torch.Size([3])
     """
     refuse_other_draws(bound, weights)
+    if isinstance(bound, Split):
+        bound = bound.model
     K = weights.num_particles if num_particles is None else num_particles
     if not 1 <= K <= weights.num_particles:
         raise ValueError(f"`num_particles` is {K}, expected 1 to {weights.num_particles}, the draws in `weights`")
     groups = weights.num_particles // K
-    if groups == 1:
-        weights = weights.map(lambda v: v[:K])
-        return Estimate(bound(weights), _error(bound, weights))
-    values = bound(weights.map(lambda v: _fold(v, K, groups))).reshape(groups, weights.num_data)
-    return Estimate(values.mean(0), values.std(0) / math.sqrt(groups))
+    weights = weights.map(lambda v: _fold(v, K, groups))
+    values = bound(weights)
+    if groups > 1:
+        values = values.reshape(groups, -1)
+        return _normal(values.mean(0), values.std(0) / math.sqrt(groups), level)
+    if K == 1:
+        return _normal(values, torch.full_like(values, math.nan), level)
+    if isinstance(bound, MIWAE) and bound.groups > 1:  # it is such a mean itself, and knows its groups
+        return estimate(IWAE(), weights, K // bound.groups, level=level)
+    if guarantee_of(bound) == "limit":
+        again = bootstrap(bound, weights)
+        ends = torch.tensor([(1 - level) / 2, (1 + level) / 2]).to(again)
+        return Estimate(values, again.std(0), *again.quantile(ends, 0))
+    return _normal(values, _jackknife(bound, weights), level)
 
 
 def bootstrap(bound: Bound, weights: Weights, *, resamples: int = 200, seed: int = 0) -> Tensor:
-    """The bound of draws drawn again with replacement, `(resamples, n)`: its quantiles over the first axis are an
-    interval for each datum.
+    """The bound of draws drawn again with replacement, `(resamples, n)`: quantiles of a column are an interval.
 
-    The same draws are taken for all data, so intervals of different data are not independent.
+    The same draws are taken for all data.
     """
     generator = torch.Generator().manual_seed(seed)
     K = weights.num_particles
-    rows = torch.randint(K, (resamples, K), generator=generator).to(weights.log_p.device)
-    return torch.stack([bound(weights.map(lambda v, row=row: v[row])) for row in rows])
+    return _resampled(bound, weights, list(torch.randint(K, (resamples, K), generator=generator)))
 
 
-def _error(bound: Bound, weights: Weights) -> Tensor:
-    """The standard error of a single value, `(n,)`."""
-    if weights.num_particles == 1:
-        return torch.full_like(weights.log_p[0], math.nan)
-    return bootstrap(bound, weights).std(0) if guarantee_of(bound) == "limit" else _jackknife(bound, weights)
+def _resampled(bound: Bound, weights: Weights, choices: Sequence[Tensor]) -> Tensor:
+    """The bound of each choice of draws, `(choices, n)`; a bound that knows a quick way has a method `resampled`."""
+    device, K = weights.log_p.device, weights.num_particles
+    if resampled := getattr(bound, "resampled", None):
+        counts = torch.stack([choice.bincount(minlength=K) for choice in choices])
+        found: Tensor = resampled(weights.log_w, counts.to(weights.log_p))
+        if bool(found.isfinite().all()):  # else one has only draws whose weight underflows beside the largest
+            return found
+    there = (rows.to(device) for rows in choices)
+    return torch.stack([bound(weights.map(lambda v, rows=rows: v[rows])) for rows in there])
+
+
+def _normal(value: Tensor, error: Tensor, level: float) -> Estimate:
+    reach = error * NormalDist().inv_cdf((1 + level) / 2)
+    return Estimate(value, error, value - reach, value + reach)
 
 
 def _fold(v: Tensor, K: int, groups: int) -> Tensor:
     """Put groups of K draws beside the data: `(K, groups * n)`."""
+    if groups == 1:
+        return v[:K]
     return v[: K * groups].reshape(groups, K, v.shape[1]).transpose(0, 1).reshape(K, groups * v.shape[1])
 
 
 def _jackknife(bound: Bound, weights: Weights, sections: int = 20) -> Tensor:
     K = weights.num_particles
-    parts = torch.arange(K, device=weights.log_p.device).tensor_split(min(K, sections))
-    without = [torch.cat([p for p in parts if p is not part]) for part in parts]
-    values = torch.stack([bound(weights.map(lambda v, rows=rows: v[rows])) for rows in without])
+    parts = torch.arange(K).tensor_split(min(K, sections))
+    values = _resampled(bound, weights, [torch.cat([p for p in parts if p is not part]) for part in parts])
     return values.std(0, correction=0) * math.sqrt(len(parts) - 1)

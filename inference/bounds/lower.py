@@ -171,8 +171,8 @@ class CIWAE:
         return f"CIWAE({self.beta:g})"
 
     def __call__(self, weights: Weights) -> Tensor:
-        if self.beta == 0:
-            return IWAE()(weights)
+        if self.beta in (0, 1):  # a share of nothing is nothing, of minus infinity too
+            return ELBO()(weights) if self.beta else IWAE()(weights)
         return self.beta * weights.log_w.mean(0) + (1 - self.beta) * IWAE()(weights)
 
     def curvature(self, log_w: Tensor) -> Tensor:

@@ -39,7 +39,9 @@ def parse_bound(text: str) -> tuple[Bound, int | None]:
         K = int(rest[0]) if rest else None
         if len(rest) > 1 or (K is not None and K < 1):
             raise ValueError
-    except (KeyError, ValueError, IndexError):
+    except (KeyError, ValueError, IndexError) as error:
+        if str(error).startswith("`"):  # the bound's own reason
+            raise ValueError(f"`bounds` has {text!r}: {error}") from None
         raise ValueError(f"`bounds` has {text!r}, expected one of {', '.join(SPELLINGS)}, with K >= 1") from None
     return bound, K
 

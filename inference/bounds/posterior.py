@@ -70,10 +70,10 @@ class AIS:
 
     @property
     def name(self) -> str:
-        return f"AIS-{self.annealing.num_temperatures}"
+        return f"AIS-{self.annealing.num_temperatures}{_beginning(self.annealing)}"
 
     def label(self, num_particles: int) -> str:
-        return f"{self.name}x{num_particles}"
+        return f"AIS-{self.annealing.num_temperatures}x{num_particles}{_beginning(self.annealing)}"
 
     def __call__(self, weights: Weights) -> Tensor:
         refuse_other_draws(self, weights)
@@ -101,11 +101,16 @@ class ReverseAIS:
 
     @property
     def name(self) -> str:
-        return f"reverse AIS-{self.annealing.num_temperatures}"
+        return f"reverse AIS-{self.annealing.num_temperatures}{_beginning(self.annealing)}"
 
     def label(self, num_particles: int) -> str:
-        return f"{self.name}x{num_particles}"
+        return f"reverse AIS-{self.annealing.num_temperatures}x{num_particles}{_beginning(self.annealing)}"
 
     def __call__(self, weights: Weights) -> Tensor:
         refuse_other_draws(self, weights)
         return -log_mean_exp(-weights.log_w)
+
+
+def _beginning(annealing: Annealing) -> str:
+    """Where the path begins, if not at the guide."""
+    return "" if annealing.start == "guide" else f" from the {annealing.start}"

@@ -57,6 +57,10 @@ class Renyi:
         """Second derivative in each log weight, `(K, n)`."""
         return _curvature(log_w, 1 - self.alpha)
 
+    def resampled(self, log_w: Tensor, counts: Tensor) -> Tensor:
+        """The bound where draw k counts `counts[:, k]` times, `(R, n)`."""
+        return _resampled(log_w, 1 - self.alpha, counts)
+
 
 @dataclass(frozen=True)
 class CUBO:
@@ -96,6 +100,10 @@ class CUBO:
         """Second derivative in each log weight, `(K, n)`."""
         return _curvature(log_w, self.order)
 
+    def resampled(self, log_w: Tensor, counts: Tensor) -> Tensor:
+        """The bound where draw k counts `counts[:, k]` times, `(R, n)`."""
+        return _resampled(log_w, self.order, counts)
+
 
 @dataclass(frozen=True)
 class VRMax:
@@ -116,6 +124,15 @@ class VRMax:
 
     def __call__(self, weights: Weights) -> Tensor:
         return weights.log_w.amax(0)
+
+
+def _resampled(log_w: Tensor, order: float, counts: Tensor) -> Tensor:
+    """The power mean where draw k counts `counts[:, k]` times, `(R, n)`."""
+    if order == 0:
+        return counts @ log_w / counts.sum(1, keepdim=True)
+    powers = order * log_w
+    top = powers.amax(0)
+    return ((counts @ (powers - top).exp()).log() + top - counts.sum(1, keepdim=True).log()) / order
 
 
 def _curvature(log_w: Tensor, order: float) -> Tensor:

@@ -54,7 +54,8 @@ class TVO:
 
     @property
     def name(self) -> str:
-        return f"TVO({self.partitions})" if self.side == "left" else f"TVO-right({self.partitions})"
+        path = f"{self.partitions}" if self.first == TVO.first else f"{self.partitions}, first {self.first:g}"
+        return f"TVO({path})" if self.side == "left" else f"TVO-right({path})"
 
     @property
     def direction(self) -> Direction:
@@ -84,6 +85,15 @@ class TVO:
         total = torch.zeros_like(log_w[0])
         for length, beta in self.terms:
             total = total + length * expected(log_w, tilted(log_w, beta))
+        return total
+
+    def resampled(self, log_w: Tensor, counts: Tensor) -> Tensor:
+        """The bound where draw k counts `counts[:, k]` times, `(R, n)`."""
+        total = log_w.new_zeros(len(counts), log_w.shape[1])
+        for length, beta in self.terms:
+            w = tilted(log_w, beta)
+            mean = (counts @ (w * log_w.masked_fill(w == 0, 0.0))) / (counts @ w)
+            total = total + length * mean
         return total
 
 

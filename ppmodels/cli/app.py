@@ -194,9 +194,20 @@ def bounds(
     *,
     names: Annotated[
         list[str] | None,
-        typer.Option("--bounds", help="elbo, iwae:K, renyi:ALPHA:K or vrmax:K, as many as wanted; else the recipe's."),
+        typer.Option(
+            "--bounds",
+            help="As many as wanted; else the recipe's. Below: elbo, iwae:K, miwae:M:K, piwae:M:K, ciwae:BETA:K, "
+            "renyi:ALPHA:K, tvo:PARTS:K, ais:T:CHAINS. Above: tvo-right:PARTS:K, cubo:N:K, eubo:K, bdmc:T:CHAINS. "
+            "Neither: vrmax:K.",
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write it here: .csv, .json, .md or .parquet.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw it here: .png, .svg or .pdf.")] = None,
+    num_simulated: Annotated[
+        int | None,
+        typer.Option(min=1, help="Judge the bounds on this many data drawn from the model too; bdmc does so with 100."),
+    ] = None,
+    num_seeds: Annotated[int, typer.Option(min=1, help="Seeds to average over.")] = 1,
     split: SplitOption = "test",
     num_data: NumDataOption = None,
     device: DeviceOption = "auto",
@@ -207,16 +218,21 @@ def bounds(
 
     if out is not None:
         ladder.check_suffix(out)
+    if plot is not None:
+        ladder.check_figure(plot)
     place = experiment.parse_device(device)
     folders, wanted = ladder.sort_out(runs, names or ())
     fitted = [experiment.open_run(folder, device=place) for folder in folders]
-    rungs = [ladder.climb(one, wanted, split=split, num_data=num_data) for one in fitted]
+    how: Any = {"split": split, "num_data": num_data, "num_simulated": num_simulated, "num_seeds": num_seeds}
+    rungs = [ladder.climb(one, wanted, **how) for one in fitted]
     if out is not None:
         ladder.write(out, rungs)
+    if plot is not None:
+        ladder.draw(plot, rungs)
     if json:
         print(to_json(ladder.document(rungs)))
         return
-    print_table(ladder.rows(rungs))
+    print(ladder.printed(rungs))
     if apart := ladder.differences(rungs):
         print()
         print_table(apart)

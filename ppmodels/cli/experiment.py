@@ -26,8 +26,9 @@ from pyro.poutine import Trace
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
-from inference.bounds import ELBO, IWAE, Bound, Renyi, VRMax, parse_bound
+from inference.bounds import CIWAE, ELBO, IWAE, MIWAE, PIWAE, TVO, Bound, Renyi, VRMax, parse_bound
 from inference.diagnostics import active_units
+from inference.estimators import parse_estimator
 from inference.fit import Fitted, fit
 from inference.likelihood import log_likelihood
 from inference.objectives import Variational
@@ -102,7 +103,7 @@ def fit_recipe(
         model,
         guide,
         data,
-        Variational(_bound(recipe.bound), recipe.bound.num_particles, kl_warmup=recipe.bound.kl_warmup),
+        _objective(recipe.bound),
         epochs=training.epochs,
         steps=training.steps,
         batch_size=training.batch_size,
@@ -122,6 +123,11 @@ def fit_recipe(
     )
 
 
+def _objective(table: schema.Bound) -> Variational:
+    estimator = parse_estimator(table.estimator)
+    return Variational(_bound(table), table.num_particles, kl_warmup=table.kl_warmup, estimator=estimator)
+
+
 def _bound(table: schema.Bound) -> Bound:
     match table:
         case schema.ELBO():
@@ -132,6 +138,14 @@ def _bound(table: schema.Bound) -> Bound:
             return Renyi(table.alpha)
         case schema.VRMax():
             return VRMax()
+        case schema.MIWAE():
+            return MIWAE(table.groups)
+        case schema.PIWAE():
+            return PIWAE(table.groups)
+        case schema.CIWAE():
+            return CIWAE(table.beta)
+        case schema.TVO():
+            return TVO(table.partitions)
 
 
 def _optimizer(table: schema.Optimizer, lr: float) -> OptimizerFactory:

@@ -12,11 +12,26 @@ import pandas as pd
 
 from inference.bounds import parse_bound
 from inference.compare import Ladder, compare_bounds, paired_difference
+from inference.figures import ladder_figure
 
 from .experiment import FittedRun
+from .pictures import save
 from .show import markdown, to_json
 
-__all__ = ["Rungs", "check_suffix", "climb", "differences", "document", "rows", "sort_out", "write"]
+__all__ = [
+    "Rungs",
+    "brackets",
+    "check_figure",
+    "check_suffix",
+    "climb",
+    "differences",
+    "document",
+    "draw",
+    "printed",
+    "rows",
+    "sort_out",
+    "write",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +50,19 @@ class Rungs:
         return [stands_on | {str(k): v for k, v in row.items()} for row in self.ladder.table.to_dict("records")]
 
 
-def climb(fitted: FittedRun, bounds: Sequence[str] = (), *, split: str = "test", num_data: int | None = None) -> Rungs:
-    """Evaluate bounds, the recipe's if none are named, on one set of draws; writes `bounds.csv`."""
+def climb(
+    fitted: FittedRun,
+    bounds: Sequence[str] = (),
+    *,
+    split: str = "test",
+    num_data: int | None = None,
+    num_simulated: int | None = None,
+    num_seeds: int = 1,
+) -> Rungs:
+    """Evaluate bounds, the recipe's if none are named, on draws they share; writes `bounds.csv`.
+
+    Annealed chains cut short go on from what `annealing` in the run folder holds.
+    """
     table, data = fitted.recipe.evaluation, fitted.data(split, num_data)
     ladder = compare_bounds(
         fitted.model,
@@ -44,7 +70,9 @@ def climb(fitted: FittedRun, bounds: Sequence[str] = (), *, split: str = "test",
         data,
         bounds or table.bounds,
         batch_size=table.batch_size,
-        seed=table.seed,
+        seed=[table.seed + i for i in range(num_seeds)],
+        num_simulated=num_simulated,
+        checkpoint=fitted.run.folder / "annealing",
         mode=table.mode,
     )
     rungs = Rungs(str(fitted.run.folder), fitted.describe(data), ladder)
@@ -59,6 +87,9 @@ def sort_out(words: Sequence[Path], bounds: Sequence[str]) -> tuple[list[Path], 
     ([PosixPath('runs/a')], ['elbo', 'iwae:50'])
     """
     stray = [word for word in words if bounds and not word.is_dir() and _is_bound(str(word))]
+    for word in words:
+        if bounds and ":" in str(word) and word not in stray and not word.is_dir():
+            parse_bound(str(word))  # meant as a bound, and refused as one
     named = " ".join([*bounds, *map(str, stray)]).replace(",", " ").split()
     return [word for word in words if word not in stray], named
 
@@ -74,6 +105,28 @@ def _is_bound(text: str) -> bool:
 def rows(rungs: Sequence[Rungs]) -> list[dict[str, Any]]:
     """All ladders, one under the other."""
     return [row for one in rungs for row in one.rows]
+
+
+def printed(rungs: Sequence[Rungs]) -> str:
+    """What a person is shown: each run's ladder under its name, narrower than the rows in a file."""
+    heads = (
+        f"{one.run}: {one.data['name']} {one.data['split']}, {one.data['protocol']}, n = {one.data['n']}"
+        for one in rungs
+    )
+    return "\n\n".join(f"{head}\n{one.ladder}" for head, one in zip(heads, rungs, strict=True))
+
+
+def brackets(rungs: Sequence[Rungs]) -> list[dict[str, Any]]:
+    """What each ladder that has an upper bound says of log p(x)."""
+    found = []
+    for one in rungs:
+        for on, part in one.ladder.parts():
+            bracket = part.bracket()
+            if bracket.upper and bracket.lower:
+                ends = {"low": bracket.low, "high": bracket.high, "gap": bracket.gap, "level": bracket.level}
+                by = {"lower": bracket.lower.label, "upper": bracket.upper.label, "certified": bracket.certified}
+                found.append({"run": one.run, "on": on, **ends, **by})
+    return found
 
 
 def differences(rungs: Sequence[Rungs]) -> list[dict[str, Any]]:
@@ -93,7 +146,15 @@ def differences(rungs: Sequence[Rungs]) -> list[dict[str, Any]]:
 
 def document(rungs: Sequence[Rungs]) -> dict[str, Any]:
     """Everything, for a script."""
-    return {"data": [one.data for one in rungs], "ladder": rows(rungs), "differences": differences(rungs)}
+    return {
+        "data": [one.data for one in rungs],
+        "ladder": rows(rungs),
+        "brackets": brackets(rungs),
+        "differences": differences(rungs),
+        "warnings": [
+            {"run": one.run, "on": on, "said": w} for one in rungs for on, p in one.ladder.parts() for w in p.warnings
+        ],
+    }
 
 
 def check_suffix(path: Path) -> None:
@@ -105,17 +166,29 @@ def check_suffix(path: Path) -> None:
 
 
 def write(path: Path, rungs: Sequence[Rungs]) -> None:
-    """Write ladders in the format the path ends in; a .csv or .parquet has the differences in a file beside it."""
+    """Write ladders in the format the path ends in; a .csv or .parquet has differences and brackets beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     apart = differences(rungs)
     if path.suffix == ".json":
         path.write_text(to_json(document(rungs)) + "\n")
     elif path.suffix == ".md":
-        path.write_text("\n".join(markdown(table) for table in (rows(rungs), apart) if table))
+        path.write_text("\n".join(markdown(table) for table in (rows(rungs), brackets(rungs), apart) if table))
     else:
         _write_frame(path, rows(rungs))
-        if apart:
-            _write_frame(path.with_stem(f"{path.stem}-differences"), apart)
+        for name, table in {"differences": apart, "brackets": brackets(rungs)}.items():
+            if table:
+                _write_frame(path.with_stem(f"{path.stem}-{name}"), table)
+
+
+def check_figure(path: Path) -> None:
+    """Refuse a path that no figure can be written to, before the work is done."""
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"`plot` must end in .png, .svg or .pdf, got {path}")
+
+
+def draw(path: Path, rungs: Sequence[Rungs]) -> None:
+    """Draw the ladders under one another."""
+    save(ladder_figure([(one.run, one.ladder) for one in rungs]), path)
 
 
 def _write_frame(path: Path, table: list[dict[str, Any]]) -> None:

@@ -205,6 +205,8 @@ class Maximised(Table):
     """K, the draws per datum."""
     kl_warmup: NonNegativeInt = 0
     """Steps over which the weight of the KL rises from 0 to 1, 0 for none."""
+    estimator: str = "pathwise"
+    """How the gradient is estimated: pathwise, stl, dreg, score, vimco, rws, rws-dreg, tvo-covariance, ..."""
 
 
 class ELBO(Maximised):
@@ -235,7 +237,43 @@ class VRMax(Maximised):
     name: Literal["vrmax"] = "vrmax"
 
 
-Bound: TypeAlias = Annotated[ELBO | IWAE | Renyi | VRMax, BeforeValidator(named("elbo")), Field(discriminator="name")]
+class MIWAE(Maximised):
+    """The mean of importance-weighted bounds."""
+
+    name: Literal["miwae"] = "miwae"
+    groups: PositiveInt
+    """How many; `num_particles` counts the draws of all."""
+
+
+class PIWAE(Maximised):
+    """The importance-weighted bound for the model, the mean of several for the guide."""
+
+    name: Literal["piwae"] = "piwae"
+    groups: PositiveInt
+    """How many are the guide's; `num_particles` counts the draws of all."""
+
+
+class CIWAE(Maximised):
+    """A mixture of the evidence lower bound and the importance-weighted one."""
+
+    name: Literal["ciwae"] = "ciwae"
+    beta: Annotated[float, Field(ge=0, le=1)]
+    """The share of the evidence lower bound."""
+
+
+class TVO(Maximised):
+    """The thermodynamic variational objective."""
+
+    name: Literal["tvo"] = "tvo"
+    partitions: PositiveInt = 5
+    """Intervals of its path."""
+
+
+Bound: TypeAlias = Annotated[
+    ELBO | IWAE | Renyi | VRMax | MIWAE | PIWAE | CIWAE | TVO,
+    BeforeValidator(named("elbo")),
+    Field(discriminator="name"),
+]
 
 # -- training and evaluation ---------------------------------------------------------------------------------
 

@@ -1,0 +1,126 @@
+r"""One bound for every datum, and what the best of them say of log p(x): the bracket."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+from torch import Tensor
+
+from inference.bounds import Direction, Guarantee
+
+__all__ = ["Bracket", "Row", "paired_difference"]
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One bound at one K, for every datum.
+
+    Attributes:
+        label: `IWAE-50`.
+        family: what it shares with the same bound at another K: `IWAE`.
+        direction: the side of log p(x).
+        guarantee: whether it lies there in expectation, or only in the limit of many draws.
+        num_particles: K.
+        value: nats, `(n,)`.
+        standard_error: of the draws, `(n,)`; NaN where one draw cannot know it.
+        low: lower end of a 95 % interval of each value, of the draws, `(n,)`.
+        high: the upper end.
+        seconds: what the row took, its share of the draws included.
+        paper: where the bound comes from.
+    """
+
+    label: str
+    family: str
+    direction: Direction
+    guarantee: Guarantee
+    num_particles: int
+    value: Tensor
+    standard_error: Tensor
+    low: Tensor
+    high: Tensor
+    seconds: float
+    paper: str = ""
+
+    @property
+    def mean(self) -> float:
+        """Average over the data."""
+        return float(self.value.mean())
+
+    @property
+    def se(self) -> float:
+        """Standard error of `mean` if the data are a sample of a population; draws included."""
+        n = len(self.value)
+        return float(self.value.std()) / math.sqrt(n) if n > 1 else math.nan
+
+    @property
+    def mc_se(self) -> float:
+        """Standard error of `mean` for these very data: the draws alone."""
+        return float(self.standard_error.square().sum().sqrt()) / len(self.value)
+
+
+@dataclass(frozen=True, eq=False)
+class Bracket:
+    """The best lower and the best upper bound, on average, and how far each may be off by chance.
+
+    Attributes:
+        lower: the highest lower bound; `None` where there is none with an error.
+        upper: the lowest upper bound; one that holds in expectation goes before one that holds in the limit.
+        level: the probability that `low` and `high` are both on their sides.
+        reach: standard errors allowed at either end, for the choice among all rows of that side.
+    """
+
+    lower: Row | None
+    upper: Row | None
+    level: float
+    reach: float
+
+    @property
+    def low(self) -> float:
+        """A lower end for the mean of log p(x) over these data, the draws' error taken off."""
+        return self.lower.mean - self.reach * self.lower.mc_se if self.lower else -math.inf
+
+    @property
+    def high(self) -> float:
+        """An upper end, the draws' error put on."""
+        return self.upper.mean + self.reach * self.upper.mc_se if self.upper else math.inf
+
+    @property
+    def gap(self) -> float:
+        """How far the two bounds are apart, nats per datum."""
+        return self.upper.mean - self.lower.mean if self.lower and self.upper else math.inf
+
+    @property
+    def certified(self) -> bool:
+        """Whether both ends hold in expectation; an upper end that holds as K grows may lie below log p(x)."""
+        return bool(self.lower and self.upper) and all(
+            row.guarantee == "expectation" for row in (self.lower, self.upper) if row
+        )
+
+    @property
+    def per_datum(self) -> pd.DataFrame:
+        """The ends for each datum, at the level for each."""
+        ends = {}
+        if self.lower:
+            ends["low"] = (self.lower.value - self.reach * self.lower.standard_error).cpu().numpy()
+        if self.upper:
+            ends["high"] = (self.upper.value + self.reach * self.upper.standard_error).cpu().numpy()
+        return pd.DataFrame(ends)
+
+    def __str__(self) -> str:
+        if self.lower is None or self.upper is None:
+            side, other = ("upper", self.lower) if self.upper is None else ("lower", self.upper)
+            known = f"; {other.label} is {other.mean:.3f}" if other else ""
+            return f"log p(x) is not bracketed: there is no {side} bound{known}"
+        said = (
+            f"log p(x) in [{self.low:.3f}, {self.high:.3f}] nats per datum at {self.level:.0%}, by {self.lower.label} "
+            f"and {self.upper.label}, {self.gap:.3f} apart"
+        )
+        return said if self.certified else f"{said}; not certified: {self.upper.label} bounds it only in the limit"
+
+
+def paired_difference(a: Tensor, b: Tensor) -> tuple[float, float]:
+    """Mean of `a - b` over the data, and its standard error (NaN for one datum)."""
+    d = a - b
+    return float(d.mean()), float(d.std()) / math.sqrt(len(d)) if len(d) > 1 else math.nan

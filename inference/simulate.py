@@ -1,0 +1,123 @@
+r"""Data drawn from a model, with the latents they were drawn with: exact draws of each other's posteriors.
+
+.. math:: z_i^* \sim p(z), \quad x_i \sim p(x \mid z_i^*) \qquad \Longrightarrow \qquad z_i^* \sim p(z \mid x_i)
+
+This is the one place where a posterior can be drawn from exactly, whatever the model: what an upper bound on log p(x)
+and a check of calibration rest on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.distributions import Unit
+from torch import Tensor
+
+from inference.batches import as_data, device_of
+from inference.flags import validating
+from inference.layout import Site, sample_sites
+from inference.pair import Pair, call, size_of
+from inference.seeds import seeded
+from ppmodels.contracts import Batch, Data, Program
+
+__all__ = ["Simulated", "simulate"]
+
+
+@dataclass(frozen=True, eq=False)
+class Simulated:
+    """Data and latents drawn together.
+
+    Attributes:
+        data: a batch such as the model is called with, n rows.
+        latents: the values of the model's latent sites, in the shapes they were drawn with.
+    """
+
+    data: Batch
+    latents: Mapping[str, Tensor]
+
+    def __len__(self) -> int:
+        return size_of(self.data)
+
+
+def simulate(model: Program | Pair, like: Data | Batch, n: int | None = None, *, seed: int = 0) -> Simulated:
+    """Draw data from a model, arranged as its own are.
+
+    The model is run on rows of `like` with its observations taken off, and what it draws is put where they came from.
+    Whatever else it is called with (covariates, labels, masks) stays as it is in those rows.
+
+    Args:
+        model: any Pyro callable, or a pair.
+        like: a dataset, or a tensor, tuple or mapping of tensors, that the model can be called with.
+        n: data to draw, as many as `like` has if not given; its rows are taken in order, and again from the first.
+        seed: seeds the draws; the caller's random state is left as it is.
+
+    Raises:
+        ValueError: naming the site, if it cannot be told which argument it observes, or if it cannot be drawn.
+
+    >>> import pyro, pyro.distributions as dist
+    >>> def model(x, group):
+    ...     with pyro.plate("data", len(x)):
+    ...         z = pyro.sample("z", dist.Normal(10.0 * group, 1.0))
+    ...         pyro.sample("x", dist.Normal(z, 0.1), obs=x)
+    >>> found = simulate(model, (torch.zeros(2), torch.tensor([0.0, 1.0])), 4)
+    >>> x, group = found.data
+    >>> group
+    tensor([0., 1., 0., 1.])
+    >>> bool((x - found.latents["z"]).abs().max() < 1)
+    True
+    """
+    program = model.model if isinstance(model, Pair) else model
+    data = as_data(like)
+    n = len(data) if n is None else n
+    if n < 1:
+        raise ValueError(f"`n` is {n}, expected at least 1 datum to draw")
+    pair = Pair(program, program)
+    with seeded(seed, device_of(data)), pair.mode(training=False), torch.no_grad(), validating(enabled=False):
+        given = _own(data.batch(torch.arange(n) % len(data)))
+        observed = poutine.trace(lambda: call(program, given)).get_trace()
+        views = {name: _view(site, given) for name, site in sample_sites(observed).items() if site["is_observed"]}
+        if not views:
+            raise ValueError("`model` observes nothing: expected a site with `obs=x`; is the batch passed on to it?")
+        drawn = sample_sites(poutine.trace(poutine.uncondition(lambda: call(program, given))).get_trace())
+        for name, view in views.items():
+            value = drawn[name]["value"]
+            if value.shape != view.shape:
+                raise ValueError(
+                    f"site `{name}` draws {tuple(value.shape)} where it observes {tuple(view.shape)}, expected the "
+                    "same shape: give its distribution the shape of the data"
+                )
+        for name, view in views.items():
+            view.copy_(drawn[name]["value"])
+    return Simulated(given, {name: site["value"] for name, site in drawn.items() if name not in views})
+
+
+def _own(batch: Batch) -> Batch:
+    """The batch in tensors of its own, to be written to."""
+    if isinstance(batch, Tensor):
+        return batch.detach().clone(memory_format=torch.contiguous_format)
+    if isinstance(batch, Mapping):
+        return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in batch.items()}
+    return tuple(value.detach().clone(memory_format=torch.contiguous_format) for value in batch)
+
+
+def _view(site: Site, batch: Batch) -> Tensor:
+    """The part of the batch that a site observes: its value, if that is a view of an argument."""
+    name, value = site["name"], site["value"]
+    if isinstance(site["fn"], Unit):
+        raise ValueError(
+            f"site `{name}` is a factor, which has no draws: write it as a distribution, to simulate from the model"
+        )
+    arguments: Any = (batch,) if isinstance(batch, Tensor) else batch
+    tensors = arguments.values() if isinstance(arguments, Mapping) else arguments
+    spread = any(size > 1 and stride == 0 for size, stride in zip(value.shape, value.stride(), strict=True))
+    if spread or value.untyped_storage().data_ptr() not in {t.untyped_storage().data_ptr() for t in tensors}:
+        raise ValueError(
+            f"site `{name}` observes a value computed from the model's arguments, expected an argument or a part of "
+            "one, where the draw can be put: pass `obs` an argument as it is, and transform data beforehand"
+        )
+    view: Tensor = value.detach()
+    return view
