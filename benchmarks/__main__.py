@@ -17,7 +17,7 @@ from importlib.metadata import version
 
 import torch
 
-from benchmarks import binarisation, compiling, cuda, environments, evaluation, floor, gmvae, ladder, steps
+from benchmarks import binarisation, chains, compiling, cuda, environments, evaluation, floor, gmvae, ladder, steps
 from benchmarks.harness import Settings
 
 
@@ -32,6 +32,7 @@ TABLES: dict[str, tuple[str, Callable[[Settings], str]]] = {
     "gmvae": ("An enumerated mixture", gmvae.table),
     "evaluation": ("Evaluation, IS-5000", evaluation.table),
     "ladder": ("Ten bounds on the same draws", ladder.table),
+    "chains": ("Annealed chains", chains.table),
     "floor": ("The floor of a step", floor.table),
     "compile": ("Until the first step", compiling.table),
     "data": ("Reading a batch", compiling.data_table),
@@ -56,7 +57,7 @@ def arguments() -> tuple[list[str], Settings]:
     parser.add_argument("--rounds", type=int, default=Settings.rounds, help="turns of every implementation")
     parser.add_argument("--ms", type=float, default=Settings.ms, help="milliseconds of a turn")
     parser.add_argument("--quick", action="store_true", help="three short rounds, to see that all works")
-    parser.add_argument("--full", action="store_true", help="evaluate 1,000 images in place of 100")
+    parser.add_argument("--full", action="store_true", help="evaluate 1,000 images in place of 100; anneal to the end")
     parser.add_argument("--cases", default="", help="training steps of these sizes, such as 100x1,20x1 (batch x K)")
     parser.add_argument("--only", default="", help="implementations with one of these in their names, by commas")
     given = parser.parse_args()

@@ -63,15 +63,21 @@ class Protocol:
     seed: int = 0
 
 
+def network(seed: int = 0) -> tuple[VAE, AmortizedNormal]:
+    """784-200-200-50 tanh both ways, the output's bias at the pixels' logits."""
+    logits = mnist("dynamic", split="train").logits()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = VAE(StandardNormal(50), ConditionalBernoulli(MLP(50, (200, 200)), 784, logits=logits))
+        return model, AmortizedNormal(ConditionalNormal(MLP(784, (200, 200)), 50))
+
+
 def train_and_judge(
     name: str, protocol: Protocol, out: Path, num_test: int = 10_000
 ) -> tuple[dict[str, object], LogLikelihood]:
     """One row of the table, and log p(x) per test image for the paired difference."""
     train, test = mnist("dynamic", split="train"), mnist("dynamic", split="test").realise(0).head(num_test)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(protocol.seed)
-        model = VAE(StandardNormal(50), ConditionalBernoulli(MLP(50, (200, 200)), 784, logits=train.logits()))
-        guide = AmortizedNormal(ConditionalNormal(MLP(784, (200, 200)), 50))
+    model, guide = network(protocol.seed)
     K = 1 if name == "vae" else protocol.particles
     warmup = protocol.warmup * (len(train) // protocol.batch)
     fitted = fit(

@@ -14,7 +14,7 @@ from inference.pair import first_tensor
 from inference.seeds import seeded
 from ppmodels.contracts import Batch, Data
 
-__all__ = ["TensorData", "as_data", "batches", "device_of"]
+__all__ = ["TensorData", "as_data", "batches", "device_of", "read_once"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +101,25 @@ def batches(data: Data, batch_size: int, order: Tensor | None = None) -> Iterato
         raise ValueError(f"`batch_size` is {batch_size}, expected at least 1")
     for part in (torch.arange(len(data)) if order is None else order).split(batch_size):
         yield data.batch(part)
+
+
+def read_once(data: Data, seed: int, batch_size: int = 1000) -> TensorData:
+    """Every datum as it is read under a seed: a dataset that draws noise is the same from then on.
+
+    >>> data = TensorData(torch.eye(3))
+    >>> read_once(data, seed=0) is data
+    True
+    """
+    if isinstance(data, TensorData):
+        return data
+    with seeded(seed, device_of(data)):
+        parts: list[Any] = list(batches(data, batch_size))
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return TensorData(torch.cat(parts))
+    if isinstance(first, Mapping):
+        return TensorData({name: torch.cat([part[name] for part in parts]) for name in first})
+    return TensorData(tuple(torch.cat(list(column)) for column in zip(*parts, strict=True)))
 
 
 def device_of(data: Data) -> torch.device:

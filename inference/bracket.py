@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import pandas as pd
 from torch import Tensor
 
+from inference.averaging import PerDatum
 from inference.bounds import Direction, Guarantee
+from inference.weights import Source
 
 __all__ = ["Bracket", "Row", "paired_difference"]
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class Row(PerDatum):
     """One bound at one K, for every datum.
 
     Attributes:
@@ -29,6 +31,7 @@ class Row:
         high: the upper end.
         seconds: what the row took, its share of the draws included.
         paper: where the bound comes from.
+        source: the draws it is a function of.
     """
 
     label: str
@@ -42,22 +45,7 @@ class Row:
     high: Tensor
     seconds: float
     paper: str = ""
-
-    @property
-    def mean(self) -> float:
-        """Average over the data."""
-        return float(self.value.mean())
-
-    @property
-    def se(self) -> float:
-        """Standard error of `mean` if the data are a sample of a population; draws included."""
-        n = len(self.value)
-        return float(self.value.std()) / math.sqrt(n) if n > 1 else math.nan
-
-    @property
-    def mc_se(self) -> float:
-        """Standard error of `mean` for these very data: the draws alone."""
-        return float(self.standard_error.square().sum().sqrt()) / len(self.value)
+    source: Source = "guide"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +54,8 @@ class Bracket:
 
     Attributes:
         lower: the highest lower bound; `None` where there is none with an error.
-        upper: the lowest upper bound; one that holds in expectation goes before one that holds in the limit.
+        upper: the lowest upper bound; one that holds in expectation goes before one that holds in the limit, and one of
+            the latter that lies below a lower bound is left out.
         level: the probability that `low` and `high` are both on their sides.
         reach: standard errors allowed at either end, for the choice among all rows of that side.
     """
@@ -79,12 +68,12 @@ class Bracket:
     @property
     def low(self) -> float:
         """A lower end for the mean of log p(x) over these data, the draws' error taken off."""
-        return self.lower.mean - self.reach * self.lower.mc_se if self.lower else -math.inf
+        return self.lower.mean - self.reach * self.lower.mean_mc_se if self.lower else -math.inf
 
     @property
     def high(self) -> float:
         """An upper end, the draws' error put on."""
-        return self.upper.mean + self.reach * self.upper.mc_se if self.upper else math.inf
+        return self.upper.mean + self.reach * self.upper.mean_mc_se if self.upper else math.inf
 
     @property
     def gap(self) -> float:

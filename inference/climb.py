@@ -2,12 +2,14 @@ r"""One ladder: every source of draws is asked once, for all the bounds that are
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import torch
 from torch import Tensor
 
 from inference.annealing import Pass, anneal_back, anneal_data, posterior_data
+from inference.annealing.running import digest
+from inference.batches import device_of
 from inference.bounds import AIS, ELBO, EUBO, Bound, Estimate, ReverseAIS, estimate, guarantee_of, label_of
 from inference.bounds import source_of as source
 from inference.bracket import Row
@@ -25,6 +29,7 @@ from inference.graph import Mode
 from inference.ladder import Ladder
 from inference.pair import Pair
 from inference.schedule import Annealing
+from inference.seeds import seeded
 from inference.simulate import Simulated
 from inference.weights import Weights
 from ppmodels.contracts import Data
@@ -54,8 +59,11 @@ class Rung:
 
     @property
     def annealing(self) -> Annealing | None:
-        """How its chains are annealed, for a bound of annealed chains."""
-        return self.bound.annealing if isinstance(self.bound, AIS | ReverseAIS) else None
+        """How its chains are annealed: as the bound says, else a chain for each draw of an annealed bound."""
+        found: Annealing | None = getattr(self.bound, "annealing", None)
+        if found is None and source(self.bound) in ("annealing", "reverse annealing"):
+            return Annealing(num_chains=self.num_particles)
+        return found
 
     def add(self, weights: Weights, drawing: float) -> None:
         """Judge the draws for a batch; `drawing` is what they took, all of them."""
@@ -76,6 +84,7 @@ class Rung:
             **numbers._asdict(),
             seconds=self.seconds,
             paper=getattr(self.bound, "paper", ""),
+            source=source(self.bound),
         )
 
 
@@ -182,13 +191,23 @@ class Climb:
             assert self.simulated is not None
             return anneal_back(self.pair, self.simulated, annealing, **given)
         draws = math.ceil(rung.num_particles / annealing.num_chains)
-        exact = self.simulated.latents if self.simulated and guarantee_of(rung.bound) == "expectation" else None
+        exact = self.simulated.latents if self.simulated else None
         return posterior_data(self.pair, self.data, draws, annealing, latents=exact, **given)
 
     def _name(self, rung: Rung) -> str:
-        """A folder's name for the state of a rung's chains."""
+        """A folder's name for the state of a rung's chains: another pair, other data or settings have their own."""
         on = "simulated" if self.simulated else "data"
-        return f"{on}-{rung.label}-seed{self.how.seed}".replace(" ", "-")
+        stands_on = hashlib.sha256(f"{self._identity} {rung.annealing} {self.how.mode}".encode()).hexdigest()[:8]
+        name = f"{on}-{rung.label}-seed{self.how.seed}-{stands_on}"
+        return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in name)
+
+    @cached_property
+    def _identity(self) -> str:
+        """The data, where they are, and the pair's parameters."""
+        device = device_of(self.data)
+        with seeded(self.how.seed, device), self.pair.mode(training=False), torch.no_grad():
+            state = self.pair.state(self.data.batch(torch.arange(1)))
+        return f"{json.dumps(self.data.describe(), sort_keys=True)} {device} {digest(state)}"
 
 
 def notes_on(rung: Rung, passes: Sequence[Pass]) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from inference.batches import as_data
-from inference.bounds import AIS, ELBO, Bound, ReverseAIS, parse_bound
+from inference.batches import as_data, read_once
+from inference.bounds import AIS, ELBO, EUBO, Bound, ReverseAIS, parse_bound
 from inference.bounds import source_of as source
 from inference.bracket import paired_difference
 from inference.climb import Climb, How, Rung, on_simulated
@@ -14,6 +14,8 @@ from inference.draws import check_particles
 from inference.graph import Mode
 from inference.ladder import CrossedBoundsError, Ladder, pooled
 from inference.pair import Pair
+from inference.schedule import Annealing
+from inference.seeds import stream
 from inference.simulate import simulate
 from ppmodels.contracts import Batch, Data, Program
 
@@ -64,7 +66,8 @@ def compare_bounds(
         chunk: draws at a time.
         seed: seeds the draws (and the data's own noise); several are averaged, and each kept in `Ladder.replications`.
         num_simulated: data to draw from the model for a second ladder; none unless `"bdmc"` is asked for, then 100.
-        checkpoint: a folder to keep the state of annealed chains in, from which a call cut short goes on.
+        checkpoint: a folder to keep the state of annealed chains in, from which a call cut short goes on. What it holds
+            of another pair, other data or other settings is left alone.
         mode: how the programs are run: compiled ("inductor"), from their tensor graph ("replay"), as they are
             ("eager"), or what is quickest for this much work ("auto"); see `inference.graph`.
         progress: show a bar; by default where there is a terminal.
@@ -91,9 +94,9 @@ def compare_bounds(
     alone = isinstance(bounds, str) or (isinstance(bounds, Bound) and callable(bounds))
     rungs = _read_all([bounds] if alone else bounds, num_particles)  # type: ignore[list-item, arg-type]
     seeds = (seed,) if isinstance(seed, int) else tuple(seed)
-    if not seeds:
-        raise ValueError("`seed` is empty, expected a whole number, or several")
-    pair, data = Pair(model, guide), as_data(data)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"`seed` is {list(seeds)}, expected a whole number, or several that differ")
+    pair, data = Pair(model, guide), read_once(as_data(data), stream(seeds[0], "data"))
     reverse = [rung for rung in rungs if source(rung.bound) == "reverse annealing"]
     if reverse and num_simulated is None:
         num_simulated = SIMULATED
@@ -136,10 +139,21 @@ def _read(spec: BoundSpec) -> tuple[Bound, int | None]:
         )
     if K is not None and K < 1:
         raise ValueError(f"`bounds` has {bound.name} whose K is {K}, expected at least 1")
+    if isinstance(bound, EUBO) and bound.exact:
+        raise ValueError(
+            "`bounds` has EUBO(exact=True), but exact draws of the posterior are known for simulated data alone: use "
+            "EUBO(), which is exact there, see `num_simulated`"
+        )
+    if K is not None and isinstance(bound, AIS | ReverseAIS) and bound.annealing.num_chains < K:
+        raise ValueError(
+            f"`bounds` has {bound.name} whose K is {K}, expected at most its chains, {bound.annealing.num_chains}: set "
+            "`num_chains` of its `Annealing`"
+        )
     return bound, K
 
 
 def _default_particles(bound: Bound, K: int) -> int:
-    if isinstance(bound, AIS | ReverseAIS):
-        return bound.annealing.num_chains
+    if source(bound) in ("annealing", "reverse annealing"):
+        settings: Annealing = getattr(bound, "annealing", Annealing())
+        return settings.num_chains
     return POSTERIOR_DRAWS if source(bound) == "posterior" else K

@@ -66,7 +66,7 @@ def _draw_rows(axes: Axes, ladder: Rungs, title: str) -> None:
         axes.axvspan(bracket.low, bracket.high, facecolor=BRACKET, edgecolor="white", hatch=hatch, linewidth=0)
     for place, row in enumerate(ladder.rows):
         colour = COLOURS[row.direction]
-        for error, width in ((row.se, 1.0), (row.mc_se, 4.0)):
+        for error, width in ((row.mean_se, 1.0), (row.mean_mc_se, 4.0)):
             reach = 0.0 if math.isnan(error) else 2 * error
             axes.plot([row.mean - reach, row.mean + reach], [place, place], color=colour, linewidth=width, alpha=0.6)
         inside = "white" if row.guarantee == "limit" else colour
@@ -88,7 +88,7 @@ def _draw_over_particles(axes: Axes, ladder: Rungs) -> None:
         rows = sorted(rows, key=lambda row: row.num_particles)
         colour = COLOURS[rows[0].direction]
         K, values = [row.num_particles for row in rows], [row.mean for row in rows]
-        errors = [0.0 if math.isnan(row.mc_se) else 2 * row.mc_se for row in rows]
+        errors = [0.0 if math.isnan(row.mean_mc_se) else 2 * row.mean_mc_se for row in rows]
         axes.errorbar(K, values, errors, marker=MARKERS[rows[0].direction], color=colour, linewidth=1.2, capsize=2)
         above = rows[0].direction == "upper"
         offset, side = ((0, 7), "bottom") if above else ((0, -7), "top")

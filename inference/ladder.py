@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["CrossedBoundsError", "Ladder", "pooled"]
 
 
+IMPOSSIBLE = 4.0
+"""Standard errors by which a lower bound may exceed an upper one, both holding in expectation, by chance."""
+
+DOUBTFUL = 2.0
+"""The same where the upper one holds in the limit alone: beyond it, it is not believed."""
+
+HEAVY = 0.7
+"""A k-hat above which no practical number of draws makes a guide's weights reliable."""
+
+
 class CrossedBoundsError(ArithmeticError):
     """A lower bound lies above an upper one by more than chance allows: one of the two is wrong.
 
@@ -79,8 +89,8 @@ class Ladder:
                 "direction": row.direction,
                 "guarantee": row.guarantee,
                 "value": row.mean,
-                "se": row.se,
-                "mc_se": row.mc_se,
+                "se": row.mean_se,
+                "mc_se": row.mean_mc_se,
                 "low": low,
                 "high": high,
                 "seconds": row.seconds,
@@ -99,12 +109,10 @@ class Ladder:
     def errors(self) -> pd.DataFrame:
         """A value, its standard error and its 95 % interval, of the draws, for each datum and bound: the long form."""
         numbers = ("value", "standard_error", "low", "high")
-        frames = [
-            pd.DataFrame({"bound": row.label, "datum": range(len(row.value))}).assign(
-                **{name: getattr(row, name).cpu().numpy() for name in numbers}
-            )
-            for row in self.rows
-        ]
+        frames = [pd.DataFrame(columns=["bound", "datum", *numbers])] if not self.rows else []
+        for row in self.rows:
+            columns = {name: getattr(row, name).cpu().numpy() for name in numbers}
+            frames.append(pd.DataFrame({"bound": row.label, "datum": range(len(row.value)), **columns}))
         return pd.concat(frames, ignore_index=True)
 
     @property
@@ -122,7 +130,7 @@ class Ladder:
         for i, row in enumerate(self.rows):
             each = [ladder.rows[i] for ladder in self.replications]
             means = torch.tensor([one.mean for one in each], dtype=torch.float64)
-            expected = math.sqrt(sum(one.mc_se**2 for one in each) / len(each)) if each else math.nan
+            expected = math.sqrt(sum(one.mean_mc_se**2 for one in each) / len(each)) if each else math.nan
             found.append((row.label, len(each), float(means.std()) if len(each) > 1 else math.nan, expected))
         return pd.DataFrame(found, columns=columns)
 
@@ -130,7 +138,7 @@ class Ladder:
         """Intervals of the rows' means over the population the data come from, that hold for all rows at once."""
         check_level(level)
         reach = critical_value(torch.stack([row.value for row in self.rows]), level) if self.rows else math.nan
-        ends = [(row.label, row.mean - reach * row.se, row.mean + reach * row.se) for row in self.rows]
+        ends = [(row.label, row.mean - reach * row.mean_se, row.mean + reach * row.mean_se) for row in self.rows]
         return pd.DataFrame(ends, columns=["bound", "low", "high"])
 
     def bracket(self, level: float = 0.95) -> Bracket:
@@ -139,11 +147,15 @@ class Ladder:
         The best is that of the best mean, not the best for each datum, which would choose among errors.
         """
         check_level(level)
-        lower, upper = ([row for row in self._rows(side) if not math.isnan(row.mc_se)] for side in ("lower", "upper"))
+        lower, upper = (
+            [row for row in self._rows(side) if not math.isnan(row.mean_mc_se)] for side in ("lower", "upper")
+        )
         sure = [row for row in upper if row.guarantee == "expectation"]
+        refuted = [high for _, high, *_ in self._crossings(DOUBTFUL)]
+        standing = sure or [row for row in upper if row not in refuted]
         return Bracket(
             max(lower, key=lambda row: row.mean, default=None),
-            min(sure or upper, key=lambda row: row.mean, default=None),
+            min(standing, key=lambda row: row.mean, default=None),
             level,
             one_sided(level, max(2, len(lower) + len(upper))),
         )
@@ -161,7 +173,7 @@ class Ladder:
         Of bounds that both hold in expectation; others are told of in `warnings`.
         """
         for _, part in self.parts():
-            for low, high, gap, error in part._crossings():
+            for low, high, gap, error in part._crossings(IMPOSSIBLE):
                 if "limit" not in (low.guarantee, high.guarantee):
                     raise CrossedBoundsError(
                         f"`{low.label}` (lower) is above `{high.label}` (upper) by {gap:.4g} nats with a standard "
@@ -172,23 +184,30 @@ class Ladder:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """`notes`, and the upper bounds that lie below a lower one for want of draws."""
-        found = [
-            f"{high.label} lies {gap:.3g} nats below {low.label}, which bounds log p(x) from below: it has too few "
-            "draws to be an upper bound"
-            for low, high, gap, _ in self._crossings()
+        """`notes`; the upper bounds that lie below a lower one for want of draws; and those the guide cannot give."""
+        found = {
+            high.label: f"{high.label} lies {gap:.3g} nats below {low.label}, which bounds log p(x) from below: it has "
+            "too few draws to be an upper bound"
+            for low, high, gap, _ in self._crossings(DOUBTFUL)
             if high.guarantee == "limit"
-        ]
-        return (*self.notes, *found)
+        }
+        heavy = float((self.khat > HEAVY).double().mean()) if len(self.khat) else 0.0
+        doubtful = [row.label for row in self._rows("upper") if (row.guarantee, row.source) == ("limit", "guide")]
+        if heavy > 0.1 and doubtful:
+            found[""] = (
+                f"k-hat is above {HEAVY} for {heavy:.0%} of the data: from this guide {', '.join(doubtful)} may lie "
+                "far too low"
+            )
+        return (*self.notes, *found.values())
 
-    def _crossings(self) -> Iterator[tuple[Row, Row, float, float]]:
+    def _crossings(self, errors: float) -> Iterator[tuple[Row, Row, float, float]]:
         """Lower and upper rows the wrong way round beyond chance: both, the gap and its error."""
         for low in self._rows("lower", "expectation"):
             for high in self._rows("upper"):
                 gap, se = paired_difference(low.value, high.value)
                 noise = torch.stack([low.standard_error, high.standard_error]).nan_to_num().square().sum().sqrt()
                 error = max(float(noise) / len(low.value), 0.0 if math.isnan(se) else se)
-                if gap > 4 * error + 1e-12 * abs(high.mean):
+                if gap > errors * error + 1e-12 * abs(high.mean):
                     yield low, high, gap, error
 
     def _rows(self, direction: str, guarantee: Guarantee | None = None) -> list[Row]:
@@ -202,19 +221,19 @@ class Ladder:
         return ladder_figure([(title, self)])
 
     def __str__(self) -> str:
-        return "\n".join(line for on, part in self.parts() for line in part._lines(on) if part.rows)
+        return "\n".join(line for on, part in self.parts() if part.rows for line in part._lines(on))
 
     def _lines(self, on: str) -> Iterator[str]:
         if on == "simulated":
-            yield f"\non {len(self.rows[0].value)} data simulated from the model:" if self.rows else ""
+            yield f"\non {len(self.rows[0].value)} data simulated from the model:"
         table = self._own_table(on).drop(columns=["on", "guarantee", "khat"])
         table["direction"] = [f"{row.direction}{'*' * (row.guarantee == 'limit')}" for row in self.rows]
         yield table.to_string(index=False, float_format=lambda v: f"{v:.3f}")
         if any(row.guarantee == "limit" for row in self.rows):
             yield "* only in the limit of many draws"
         if bool((self.khat > -math.inf).any()):
-            high = float((self.khat > 0.7).double().mean())
-            yield f"k-hat of the guide: median {float(self.khat.nanmedian()):.2f}, above 0.7 for {high:.0%} of the data"
+            median, high = float(self.khat.nanmedian()), float((self.khat > HEAVY).double().mean())
+            yield f"k-hat of the guide: median {median:.2f}, above {HEAVY} for {high:.0%} of the data"
         if any(row.direction == "upper" for row in self.rows):
             yield str(self.bracket())
         yield from (f"note: {warning}" for warning in self.warnings)
@@ -224,7 +243,7 @@ class Ladder:
         return table + "".join(f"<p>{escape(line)}</p>" for line in self._said())
 
     def _said(self) -> Sequence[str]:
-        return [*(str(part.bracket()) for _, part in self.parts() if part.rows), *self.warnings]
+        return [said for _, part in self.parts() if part.rows for said in (str(part.bracket()), *part.warnings)]
 
 
 def pooled(ladders: Sequence[Ladder]) -> Ladder:

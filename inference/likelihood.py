@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from inference.averaging import PerDatum
 from inference.batches import as_data
 from inference.diagnostics.khat import Tail, khat_threshold, pareto_khat_of_tail
 from inference.draws import check_particles
@@ -35,7 +36,7 @@ class FewParticlesWarning(UserWarning):
 
 
 @dataclass(frozen=True, eq=False)
-class LogLikelihood:
+class LogLikelihood(PerDatum):
     """An estimate of log p(x) for each of n data, in nats; every field but the first is `(n,)`.
 
     Attributes:
@@ -51,21 +52,6 @@ class LogLikelihood:
     standard_error: Tensor
     khat: Tensor
     ess: Tensor
-
-    @property
-    def mean(self) -> float:
-        """Average over the data, nats per datum."""
-        return float(self.value.mean())
-
-    @property
-    def mean_se(self) -> float:
-        """Standard error of `mean` if the data are a sample of a population; draws included."""
-        return float(self.value.std()) / math.sqrt(len(self.value)) if len(self.value) > 1 else math.nan
-
-    @property
-    def mean_mc_se(self) -> float:
-        """Standard error of `mean` for these very data: the draws alone."""
-        return float(self.standard_error.square().sum().sqrt()) / len(self.value)
 
     @property
     def unreliable(self) -> float:

@@ -21,7 +21,7 @@ from inference.batches import as_data, device_of
 from inference.flags import validating
 from inference.layout import Site, sample_sites
 from inference.pair import Pair, call, size_of
-from inference.seeds import seeded
+from inference.seeds import seeded, stream
 from ppmodels.contracts import Batch, Data, Program
 
 __all__ = ["Simulated", "simulate"]
@@ -76,6 +76,7 @@ def simulate(model: Program | Pair, like: Data | Batch, n: int | None = None, *,
     if n < 1:
         raise ValueError(f"`n` is {n}, expected at least 1 datum to draw")
     pair = Pair(program, program)
+    seed = stream(seed, "simulated data")  # others draw from the same seed: theirs must not be the latents' noise
     with seeded(seed, device_of(data)), pair.mode(training=False), torch.no_grad(), validating(enabled=False):
         given = _own(data.batch(torch.arange(n) % len(data)))
         observed = poutine.trace(lambda: call(program, given)).get_trace()

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ import pandas as pd
 import pytest
 import torch
 
+import inference.bounds.parsing
 from inference.runs import Run
+from inference.schedule import Annealing
 from ppmodels.cli import main, pictures, show
 from ppmodels.recipes import load_recipe
 
@@ -183,6 +187,127 @@ def test_bounds_writes_a_table(suffix: str, runs: Path, tmp_path: Path, capsys: 
         assert path.read_text().count("| lower |") == 4
 
 
+# -- both sides of log p(x) ----------------------------------------------------------------------------------
+
+SIDES: list[object] = [
+    "--bounds",
+    "elbo",
+    "iwae:20",
+    "tvo:5:20",
+    "cubo:2:20",
+    "ais:5:2",
+    "bdmc:5:2",
+    "--num-simulated",
+    3,
+]
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chains read from a command line find their steps in less time."""
+    short = partial(Annealing, num_pilot=5, num_warmup=3, num_leapfrogs=2)
+    monkeypatch.setattr(inference.bounds.parsing, "Annealing", short)
+
+
+LABELS = ["ELBO", "IWAE-20", "TVO(5)-20", "CUBO(2)-20", "AIS-5x2"]
+
+
+@pytest.mark.usefixtures("brief")
+@warnings_print
+def test_bounds_of_every_source(run: Path, document: Document) -> None:
+    found = document("bounds", run, *SIDES, "--num-data", 4)
+    rows = [(row["on"], row["bound"]) for row in found["ladder"]]
+    assert rows == [
+        *(("data", label) for label in LABELS),
+        *(("simulated", label) for label in [*LABELS, "reverse AIS-5x2"]),
+    ]
+    assert {row["n"] for row in found["ladder"]} == {4}
+    near, sure = found["brackets"]
+    assert (near["on"], near["upper"], near["certified"]) == ("data", "CUBO(2)-20", False)
+    assert (sure["on"], sure["upper"], sure["certified"]) == ("simulated", "reverse AIS-5x2", True)
+    assert all(one["low"] < one["high"] and one["level"] == 0.95 for one in (near, sure))
+    assert pd.read_csv(run / "bounds.csv")["on"].tolist() == [on for on, _ in rows]
+
+
+@warnings_print
+def test_a_few_draws_are_warned_of_and_what_is_not_known_is_null(run: Path, document: Document) -> None:
+    found = document("bounds", run, "--bounds", "elbo", "cubo:1:2", "--num-data", 4)
+    khat = [row["khat"] for row in found["ladder"]]
+    assert khat == [None, None]  # of two draws nothing is known
+    one = document("bounds", run, "--bounds", "elbo", "--num-data", 1)
+    assert [(row["se"], row["mc_se"], row["low"]) for row in one["ladder"]] == [(None, None, None)]
+    assert one["brackets"] == one["warnings"] == []
+
+
+@warnings_print
+def test_bounds_that_hold_in_the_limit_are_told_of(run: Path, document: Document) -> None:
+    """TVO's right sum of two draws lies above IWAE-2 but far below IWAE-500: a draw of two is no integral."""
+    found = document("bounds", run, "--bounds", "iwae:500", "tvo-right:50:2", "--num-data", 20, "--num-simulated", 20)
+    assert {(said["run"], said["on"]) for said in found["warnings"]} == {(str(run), "data"), (str(run), "simulated")}
+    assert all("TVO-right(50)-2 lies" in said["said"] for said in found["warnings"])
+
+
+@pytest.mark.usefixtures("brief")
+@warnings_print
+@pytest.mark.parametrize("suffix", [".csv", ".json", ".md", ".parquet"])
+def test_brackets_are_written_beside_the_ladder(
+    suffix: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    path, plot = tmp_path / f"ladder{suffix}", tmp_path / "new" / ("ladder.svg" if suffix == ".csv" else "ladder.png")
+    words = [*SIDES, "--num-data", 4, "--out", path, "--plot", plot]
+    assert main(["bounds", str(run), *map(str, words)]) == 0
+    out = capsys.readouterr().out
+    assert "on 3 data simulated from the model:" in out
+    assert "log p(x) in [" in out
+    assert plot.read_bytes().startswith(b"<?xml" if suffix == ".csv" else b"\x89PNG")
+    if suffix == ".json":
+        assert len(json.loads(path.read_text())["brackets"]) == 2
+    elif suffix == ".md":
+        assert path.read_text().count("| 0.950 |") == 2
+    else:
+        read = pd.read_csv if suffix == ".csv" else pd.read_parquet
+        assert len(read(path)) == 11
+        assert list(read(tmp_path / f"ladder-brackets{suffix}")["on"]) == ["data", "simulated"]
+
+
+@pytest.mark.skipif(find_spec("pyarrow") is not None, reason="needs an environment without pyarrow")
+def test_a_parquet_needs_its_library(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refused(capsys, "bounds", run, "--bounds", "elbo", "--out", tmp_path / "ladder.parquet")
+    assert message.startswith("`out` as .parquet needs pyarrow, which is not installed: `pip install pyarrow`")
+
+
+def test_several_seeds_make_errors_smaller(run: Path, document: Document) -> None:
+    one, four = (
+        document("bounds", run, "--bounds", "iwae:5", "iwae:50", "--num-seeds", n)["ladder"][0]["mc_se"] for n in (1, 4)
+    )
+    assert 0.3 < four / one < 0.7  # half
+
+
+@pytest.mark.usefixtures("brief")
+@warnings_print
+def test_chains_kept_in_a_run_never_stand_in_the_way(run: Path, document: Document) -> None:
+    """Other data, more simulated ones, another K, a longer fit: each has chains of its own, and the first stay."""
+    words = ["--bounds", "ais:5:2", "bdmc:5:2"]
+
+    def values(*options: object) -> list[float]:
+        return [row["value"] for row in document("bounds", run, *words, *options)["ladder"]]
+
+    first = values("--num-data", 4, "--num-simulated", 3)
+    kept = {path.name for path in (run / "annealing").iterdir()}
+    assert len(kept) == 3
+    assert values("--num-data", 5, "--num-simulated", 3) != first
+    assert values("--num-data", 4, "--num-simulated", 2)[0] == first[0]  # read back
+    assert document("bounds", run, "--bounds", "ais:6:2", "--num-data", 4)["ladder"][0]["bound"] == "AIS-6x2"
+    recipe = run / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("steps = 20", "steps = 25"))
+    assert document("resume", run)["steps"] == 25
+    assert values("--num-data", 4, "--num-simulated", 3) != first
+    assert kept < {path.name for path in (run / "annealing").iterdir()}
+    assert document("evaluate", run, "--num-particles", 100)["step"] == 25
+
+
 def test_sample_writes_pictures(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sample", str(run), "-n", "5"]) == 0
     paths = [Path(text) for text in capsys.readouterr().out.splitlines()]
@@ -307,6 +432,14 @@ def test_wrong_input_is_one_line(
         (["evaluate", "--split", "valid"], "`split` is 'valid', but the recipe holds no data out"),
         (["bounds", "--bounds", "iwea:5"], "`bounds` has 'iwea:5', expected"),
         (["bounds", "--bounds", "elbo,elbo"], "`bounds` has ELBO twice"),
+        (["bounds", "--bounds", "elbo", "iwea:5"], "`bounds` has 'iwea:5', expected"),
+        (["bounds", "--bounds", "elbo", "bdmc:0"], "`bounds` has 'bdmc:0': `num_temperatures` is 0, expected"),
+        (["bounds", "--bounds", "cubo:0.5", "elbo"], "`bounds` has 'cubo:0.5': `order` is 0.5, expected"),
+        (["bounds", "--bounds", "elbo", "eubbo"], "`bounds` has 'eubbo', expected one of elbo, iwae[:K]"),
+        (["bounds", "--bounds", "elbo", "nowhere"], "`nowhere` is no run: expected a folder"),
+        (["bounds", "--plot", "ladder.gif"], "`plot` must end in .png, .svg or .pdf, got ladder.gif"),
+        (["bounds", "--num-seeds", 0], "Invalid value for '--num-seeds'"),
+        (["bounds", "--num-simulated", 0], "Invalid value for '--num-simulated'"),
         (["sample", "-n", 0], "Invalid value for '-n'"),
         (["sample", "--out", "picture.xyz"], "Format 'xyz' is not supported"),
     ],

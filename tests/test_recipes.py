@@ -1,5 +1,6 @@
 """Recipes: what they hold, what they refuse and in which words, and that each of them builds."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from inference.bounds import parse_bound
+from inference.bounds import CIWAE, ELBO, IWAE, MIWAE, PIWAE, TVO, Bound, Renyi, VRMax, parse_bound
+from inference.estimators import STL, VIMCO, DReG, Estimator, ReweightedWakeSleep, ThermodynamicCovariance
+from inference.objectives import Variational
 from inference.pair import Pair
+from ppmodels.cli import experiment
 from ppmodels.data import Dataset, digits, from_array
 from ppmodels.recipes import Recipe, RecipeError, load_recipe, nearest, recipe_names, schema
 from ppmodels.zoo import ZOO, build, entry, table
@@ -125,6 +129,13 @@ def test_a_file_extends_a_recipe_or_another_file(tmp_path: Path) -> None:
         ("training.optimizer={betas=[0.9]}", "`training.optimizer.betas[1]` is missing."),
         ("training.steps={}", "`training.steps` must be a valid integer, got {}"),
         ("training.patience=3", "`data.validation` must be positive with `training.patience` = 3, got 0"),
+        ("bound=miwae", "`bound.groups` is missing. How many; `num_particles` counts the draws of all."),
+        ("bound={name='miwae', groups=0}", "`bound.groups` must be greater than 0, got 0"),
+        ("bound={name='piwae', groups=1.5}", "`bound.groups` must be a valid integer, got 1.5"),
+        ("bound=ciwae", "`bound.beta` is missing. The share of the evidence lower bound."),
+        ("bound={name='ciwae', beta=1.5}", "`bound.beta` must be less than or equal to 1, got 1.5"),
+        ("bound={name='tvo', partitions=0}", "`bound.partitions` must be greater than 0, got 0"),
+        ("bound.estimator=3", "`bound.estimator` must be a valid string, got 3"),
         ("bound.num_particles=0", "`bound.num_particles` must be greater than 0, got 0"),
         ("bound.kl=exact", "`bound.kl` must be 'monte_carlo' or 'analytic', got 'exact'"),
         (
@@ -236,3 +247,73 @@ def test_nearest_looks_at_the_last_part_and_at_the_whole() -> None:
     keys = ["bound.num_particles", "evaluation.num_particles", "training.epochs"]
     assert nearest("bounds.num_particle", keys) == "bound.num_particles"
     assert nearest("evaluation.particles", keys) == "evaluation.num_particles"
+
+
+# -- what is maximised, and by which gradient ----------------------------------------------------------------
+
+SMALL = {"model.z_dim": 2, "model.hidden": [8], "training.steps": 3, "training.mode": "eager"}
+
+OBJECTIVES: list[tuple[dict[str, Any], Bound, Estimator | None]] = [
+    ({"name": "miwae", "groups": 2, "num_particles": 6}, MIWAE(2), None),
+    ({"name": "piwae", "groups": 3, "num_particles": 6}, PIWAE(3), None),
+    ({"name": "ciwae", "beta": 0.25, "num_particles": 4}, CIWAE(0.25), None),
+    ({"name": "tvo", "partitions": 3, "num_particles": 4}, TVO(3), None),
+    ({"name": "renyi", "alpha": 0.5, "num_particles": 4}, Renyi(0.5), None),
+    ({"name": "vrmax", "num_particles": 4}, VRMax(), None),
+    ({"name": "iwae", "num_particles": 4, "estimator": "dreg"}, IWAE(), DReG()),
+    ({"name": "iwae", "num_particles": 4, "estimator": "vimco"}, IWAE(), VIMCO()),
+    ({"name": "iwae", "num_particles": 4, "estimator": "rws"}, IWAE(), ReweightedWakeSleep()),
+    ({"name": "iwae", "num_particles": 4, "estimator": "rws-dreg"}, IWAE(), ReweightedWakeSleep("dreg")),
+    ({"name": "elbo", "estimator": "stl"}, ELBO(), STL()),
+    ({"name": "tvo", "num_particles": 4, "estimator": "tvo-covariance"}, TVO(5), ThermodynamicCovariance()),
+]
+
+
+def toml(table: dict[str, Any]) -> str:
+    """As `--set bound=...` is written."""
+    return "bound={" + ", ".join(f"{key}={value!r}" for key, value in table.items()) + "}"
+
+
+@pytest.mark.parametrize(("table", "bound", "estimator"), OBJECTIVES, ids=lambda value: str(value)[:60])
+def test_a_recipe_trains_by_every_bound_and_estimator(
+    table: dict[str, Any], bound: Bound, estimator: Estimator | None, tmp_path: Path
+) -> None:
+    recipe = load_recipe("digits-vae", [toml(table), *(f"{key}={value!r}" for key, value in SMALL.items())])
+    objective = experiment._objective(recipe.bound)
+    expected = Variational(bound, table.get("num_particles", 1))
+    assert objective == (expected if estimator is None else replace(expected, estimator=estimator))
+    fitted = experiment.fit_recipe(recipe, tmp_path / "run", progress=False)
+    assert fitted.steps == 3
+    x = digits().batch(torch.arange(1))
+    before, opened = Pair(*build(recipe, digits())).state(x), experiment.open_run(tmp_path / "run")
+    after = Pair(opened.model, opened.guide).state(x)
+    assert all(bool(value.isfinite().all()) for value in after.values())
+    for part in ("model.", "guide."):  # both have learned
+        assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith(part))
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"name": "elbo", "estimator": "drag"}, r"`estimator` is 'drag', expected one of pathwise, stl, dreg"),
+        ({"name": "elbo", "estimator": "gumbel:0"}, r"`estimator` is 'gumbel:0': `temperature` is 0\.0, expected"),
+        ({"name": "elbo", "estimator": "score:best"}, r"`control` is 'best', expected one of"),
+        ({"name": "miwae", "groups": 4, "num_particles": 6}, r"`weights` hold 6 draws, expected a multiple of 4"),
+        ({"name": "elbo", "estimator": "vimco"}, r"`num_particles` is 1, expected at least 2"),
+        (
+            {"name": "elbo", "num_particles": 4, "estimator": "tvo-covariance"},
+            r"`bound` is ELBO, but .* expected a `TVO`",
+        ),
+        (
+            {"name": "iwae", "num_particles": 4, "estimator": "dreg", "kl_warmup": 9},
+            r"`kl_warmup` is 9, but DReG.* takes",
+        ),
+        ({"name": "elbo", "estimator": "enumeration"}, r"site `z` "),
+    ],
+    ids=str,
+)
+def test_a_wrong_objective_is_refused_before_it_is_trained(table: dict[str, Any], message: str) -> None:
+    recipe = load_recipe("digits-vae", [toml(table), *(f"{key}={value!r}" for key, value in SMALL.items())])
+    with pytest.raises(ValueError, match=message) as caught:
+        experiment.fit_recipe(recipe, progress=False)
+    assert "\n" not in str(caught.value)

@@ -9,13 +9,14 @@ from typing import Literal
 import pandas as pd
 from torch import Tensor
 
+from inference.averaging import PerDatum
 from inference.schedule import Annealing
 
 __all__ = ["Annealed", "Bidirectional"]
 
 
 @dataclass(frozen=True, eq=False)
-class Annealed:
+class Annealed(PerDatum):
     """A bound on log p(x) for each of n data by annealing, in nats; every tensor is `(n,)`.
 
     Attributes:
@@ -38,21 +39,6 @@ class Annealed:
     def num_chains(self) -> int:
         """C, the chains per datum."""
         return self.annealing.num_chains
-
-    @property
-    def mean(self) -> float:
-        """Average over the data, nats per datum."""
-        return float(self.value.mean())
-
-    @property
-    def mean_se(self) -> float:
-        """Standard error of `mean` if the data are a sample of a population; chains included."""
-        return float(self.value.std()) / math.sqrt(len(self.value)) if len(self.value) > 1 else math.nan
-
-    @property
-    def mean_mc_se(self) -> float:
-        """Standard error of `mean` for these very data: the chains alone."""
-        return float(self.standard_error.square().sum().sqrt()) / len(self.value)
 
     def to_frame(self) -> pd.DataFrame:
         """One row per datum."""

@@ -33,8 +33,9 @@ def estimate(bound: Bound, weights: Weights, num_particles: int | None = None, *
     r"""Evaluate a bound at K = `num_particles` from weights that may hold more draws.
 
     The value is the mean over disjoint groups of K draws; an incomplete last group is left out. The error comes
-    from the spread between groups; for a single group from a jackknife that leaves out a twentieth at a time, or, for a
-    bound that holds in the limit alone, from a bootstrap, whose quantiles are then the interval.
+    from the spread between groups; for a single group from a jackknife that leaves out a twentieth at a time, one
+    stretch of draws as they lie (of chains about one chain); or, for a function of the guide's draws that bounds in the
+    limit alone, from a bootstrap, whose quantiles are then the interval.
 
     Raises:
         ValueError: if the weights have fewer draws than K, or are of other draws than the bound is a function of.
@@ -60,7 +61,7 @@ def estimate(bound: Bound, weights: Weights, num_particles: int | None = None, *
         return _normal(values, torch.full_like(values, math.nan), level)
     if isinstance(bound, MIWAE) and bound.groups > 1:  # it is such a mean itself, and knows its groups
         return estimate(IWAE(), weights, K // bound.groups, level=level)
-    if guarantee_of(bound) == "limit":
+    if guarantee_of(bound) == "limit" and weights.source == "guide":  # a chain's draws resemble each other
         again = bootstrap(bound, weights)
         ends = torch.tensor([(1 - level) / 2, (1 + level) / 2]).to(again)
         return Estimate(values, again.std(0), *again.quantile(ends, 0))

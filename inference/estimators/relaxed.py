@@ -43,8 +43,35 @@ __all__ = ["GumbelSoftmax", "StraightThrough"]
 
 
 @dataclass(frozen=True)
-class GumbelSoftmax:
+class _Relaxation:
+    """What both have: a temperature, and no claim to be unbiased."""
+
+    temperature: float
+    hard: ClassVar[bool]
+    takes_kl_weight: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(f"`temperature` is {self.temperature}, expected a positive number, such as 0.5")
+
+    @property
+    def name(self) -> str:
+        return repr(self)
+
+    def is_unbiased_for(self, bound: Bound, num_particles: int) -> bool:
+        """Never, at any temperature above zero."""
+        return False
+
+    def prepare(self, setting: Setting, batch: Batch) -> Ascent:
+        """Refuse sites with nothing between their states, and return the function from a batch to its values."""
+        return _prepare(setting, batch, self.temperature, self.name, hard=self.hard)
+
+
+@dataclass(frozen=True)
+class GumbelSoftmax(_Relaxation):
     r"""The pathwise gradient at relaxed draws of discrete sites: **biased**.
+
+    .. math:: z = \mathrm{softmax}\bigl((\log \pi + g) / \tau\bigr), \qquad g_j \sim \mathrm{Gumbel}(0, 1)
 
     Works with any lower bound. Its value is the bound at points between the states, which is no bound on log p(x):
     judge by `log_likelihood` or by validation, which draw from the guide as it is.
@@ -63,28 +90,11 @@ class GumbelSoftmax:
     'GumbelSoftmax(temperature=0.5)'
     """
 
-    temperature: float
     hard: ClassVar[bool] = False
-    takes_kl_weight: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        _check_temperature(self.temperature)
-
-    @property
-    def name(self) -> str:
-        return repr(self)
-
-    def is_unbiased_for(self, bound: Bound, num_particles: int) -> bool:
-        """Never, at any temperature above zero."""
-        return False
-
-    def prepare(self, setting: Setting, batch: Batch) -> Ascent:
-        """Refuse sites with nothing between their states, and return the function from a batch to relaxed values."""
-        return _prepare(setting, batch, self.temperature, self.name, hard=self.hard)
 
 
 @dataclass(frozen=True)
-class StraightThrough:
+class StraightThrough(_Relaxation):
     r"""The same gradient, at the state nearest to the relaxed draw: **biased**.
 
     Forward a state, which is a draw of the guide, so that the value is the bound; backward the relaxed draw.
@@ -104,29 +114,7 @@ class StraightThrough:
     'StraightThrough(temperature=1.0)'
     """
 
-    temperature: float
     hard: ClassVar[bool] = True
-    takes_kl_weight: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        _check_temperature(self.temperature)
-
-    @property
-    def name(self) -> str:
-        return repr(self)
-
-    def is_unbiased_for(self, bound: Bound, num_particles: int) -> bool:
-        """Never: what goes forward is not what is differentiated."""
-        return False
-
-    def prepare(self, setting: Setting, batch: Batch) -> Ascent:
-        """Refuse sites with nothing between their states, and return the function from a batch to its values."""
-        return _prepare(setting, batch, self.temperature, self.name, hard=self.hard)
-
-
-def _check_temperature(temperature: float) -> None:
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"`temperature` is {temperature}, expected a positive number, such as 0.5")
 
 
 def _prepare(setting: Setting, batch: Batch, temperature: float, name: str, *, hard: bool) -> Ascent:

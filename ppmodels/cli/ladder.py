@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from inference.bounds import parse_bound
+from inference.bounds import SPELLINGS
 from inference.compare import Ladder, compare_bounds, paired_difference
 from inference.figures import ladder_figure
 
@@ -86,20 +87,15 @@ def sort_out(words: Sequence[Path], bounds: Sequence[str]) -> tuple[list[Path], 
     >>> sort_out([Path("runs/a"), Path("iwae:50")], ["elbo"])
     ([PosixPath('runs/a')], ['elbo', 'iwae:50'])
     """
-    stray = [word for word in words if bounds and not word.is_dir() and _is_bound(str(word))]
-    for word in words:
-        if bounds and ":" in str(word) and word not in stray and not word.is_dir():
-            parse_bound(str(word))  # meant as a bound, and refused as one
+    stray = [word for word in words if bounds and not word.is_dir() and _is_meant_as_a_bound(str(word))]
     named = " ".join([*bounds, *map(str, stray)]).replace(",", " ").split()
     return [word for word in words if word not in stray], named
 
 
-def _is_bound(text: str) -> bool:
-    try:
-        parse_bound(text.split(",")[0])
-    except ValueError:
-        return False
-    return True
+def _is_meant_as_a_bound(text: str) -> bool:
+    """Whether it is one, or looks like one misspelt."""
+    heads = [spelling.partition(":")[0].partition("[")[0] for spelling in SPELLINGS]
+    return ":" in text or bool(get_close_matches(text.split(",")[0].lower(), heads, cutoff=0.6))
 
 
 def rows(rungs: Sequence[Rungs]) -> list[dict[str, Any]]:
