@@ -54,8 +54,9 @@ class Bracket:
 
     Attributes:
         lower: the highest lower bound; `None` where there is none with an error.
-        upper: the lowest upper bound; one that holds in expectation goes before one that holds in the limit, and one of
-            the latter that lies below a lower bound is left out.
+        upper: the lowest upper bound; one that holds in expectation goes before one that holds in the limit; of the
+            latter those that lie below a lower bound are left out, and, where there are others, those of a guide whose
+            k-hat is too high for more than a tenth of the data.
         level: the probability that `low` and `high` are both on their sides.
         reach: standard errors allowed at either end, for the choice among all rows of that side.
     """
@@ -72,8 +73,17 @@ class Bracket:
 
     @property
     def high(self) -> float:
-        """An upper end, the draws' error put on."""
-        return self.upper.mean + self.reach * self.upper.mean_mc_se if self.upper else math.inf
+        """An upper end, the error put on.
+
+        Chains that begin at one exact draw of a posterior bound log p(x) on average over that draw: their error is that
+        of the gap between data, which has the draw in it.
+        """
+        if self.upper is None:
+            return math.inf
+        error = self.upper.mean_mc_se
+        if self.lower and self.upper.source in ("posterior", "reverse annealing") and len(self.upper.value) > 1:
+            error = max(error, paired_difference(self.upper.value, self.lower.value)[1])
+        return self.upper.mean + self.reach * error
 
     @property
     def gap(self) -> float:
@@ -89,7 +99,11 @@ class Bracket:
 
     @property
     def per_datum(self) -> pd.DataFrame:
-        """The ends for each datum, at the level for each."""
+        """The ends for each datum, at the level for each.
+
+        An upper end from one exact draw of the posterior (reverse AIS, the exact EUBO) bounds log p of a datum only on
+        average over that draw: there `high` allows for the error of its chains alone.
+        """
         ends = {}
         if self.lower:
             ends["low"] = (self.lower.value - self.reach * self.lower.standard_error).cpu().numpy()
@@ -106,7 +120,8 @@ class Bracket:
             f"log p(x) in [{self.low:.3f}, {self.high:.3f}] nats per datum at {self.level:.0%}, by {self.lower.label} "
             f"and {self.upper.label}, {self.gap:.3f} apart"
         )
-        return said if self.certified else f"{said}; not certified: {self.upper.label} bounds it only in the limit"
+        weak = [row.label for row in (self.lower, self.upper) if row.guarantee != "expectation"]
+        return f"{said}; not certified: {' and '.join(weak)} bounds it only in the limit" if weak else said
 
 
 def paired_difference(a: Tensor, b: Tensor) -> tuple[float, float]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from inference.annealing import Pass, anneal_back, anneal_data, posterior_data
-from inference.annealing.running import digest
+from inference.annealing.running import digest, probe
 from inference.batches import device_of
 from inference.bounds import AIS, ELBO, EUBO, Bound, Estimate, ReverseAIS, estimate, guarantee_of, label_of
 from inference.bounds import source_of as source
@@ -206,7 +206,8 @@ class Climb:
         """The data, where they are, and the pair's parameters."""
         device = device_of(self.data)
         with seeded(self.how.seed, device), self.pair.mode(training=False), torch.no_grad():
-            state = self.pair.state(self.data.batch(torch.arange(1)))
+            batch = self.data.batch(torch.arange(1))
+            state = self.pair.state(batch) | probe(self.pair, batch)
         return f"{json.dumps(self.data.describe(), sort_keys=True)} {device} {digest(state)}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from inference.batches import as_data, read_once
-from inference.bounds import AIS, ELBO, EUBO, Bound, ReverseAIS, parse_bound
+from inference.bounds import AIS, ELBO, EUBO, Bound, ReverseAIS, check_bound, parse_bound
 from inference.bounds import source_of as source
 from inference.bracket import paired_difference
 from inference.climb import Climb, How, Rung, on_simulated
@@ -121,6 +121,13 @@ def _read_all(bounds: Iterable[BoundSpec], num_particles: int | None) -> list[Ru
         check_particles(num_particles)
     K = max([num_particles or 1, *(k or 1 for bound, k in specs if source(bound) == "guide")])
     rungs = [Rung(bound, k or _default_particles(bound, K)) for bound, k in specs]
+    for rung in rungs:
+        groups = getattr(rung.bound, "groups", 1)
+        if isinstance(groups, int) and rung.num_particles % groups:
+            raise ValueError(
+                f"`bounds` has {rung.bound.name} with {rung.num_particles} draws, expected a multiple of its {groups} "
+                f"groups: give it a K, such as {groups * max(1, rung.num_particles // groups)}"
+            )
     labels = [rung.label for rung in rungs]
     twice = [label for label in dict.fromkeys(labels) if labels.count(label) > 1]
     if twice:
@@ -137,8 +144,11 @@ def _read(spec: BoundSpec) -> tuple[Bound, int | None]:
             f"`bounds` has a {type(bound).__name__}, expected a string, a bound, or a bound and its K: a bound is a "
             "callable with `name` and `direction`, such as `inference.bounds.bound` makes of a function"
         )
-    if K is not None and K < 1:
-        raise ValueError(f"`bounds` has {bound.name} whose K is {K}, expected at least 1")
+    if isinstance(bound, type):
+        raise TypeError(f"`bounds` has the class {bound.__name__}, expected one of its bounds: {bound.__name__}(...)")
+    if K is not None and (not isinstance(K, int) or K < 1):
+        raise ValueError(f"`bounds` has {bound.name} whose K is {K!r}, expected a whole number, at least 1")
+    check_bound(bound)
     if isinstance(bound, EUBO) and bound.exact:
         raise ValueError(
             "`bounds` has EUBO(exact=True), but exact draws of the posterior are known for simulated data alone: use "

@@ -21,6 +21,7 @@ from torch import Tensor
 from inference.bounds import IWAE, Bound
 from inference.draws import check_particles
 from inference.estimators import DReG, Estimator, Pathwise
+from inference.estimators.trial import buffers_kept
 from inference.flags import validating
 from inference.graph import Graphed, Mode, check_mode
 from inference.layout import Layout, sample_sites
@@ -151,11 +152,15 @@ def gradient_snr(
     check_mode(mode)
     if not isinstance(num_repeats, int) or num_repeats < 2:
         raise ValueError(f"`num_repeats` is {num_repeats}, expected a whole number, at least 2: noise shows in repeats")
+    if isinstance(num_particles, int):
+        raise TypeError(f"`num_particles` is {num_particles}, expected several: ({num_particles},)")
+    if not num_particles:
+        raise ValueError("`num_particles` is empty, expected at least one K")
     for K in num_particles:
         check_particles(K)
     pair, names = Pair(model, guide), [estimator.name for estimator in estimators]
     rows: list[dict[str, Any]] = []
-    with seeded(seed, first_tensor(x).device), validating(enabled=False):
+    with seeded(seed, first_tensor(x).device), buffers_kept(pair), validating(enabled=False):
         parameters = pair.parameters(x)
         known = None if reference is None else _given(reference, parameters)
         origin = "nothing: none is unbiased" if known is None else "the gradient given"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +21,7 @@ def check_level(level: float) -> None:
 def critical_value(values: Tensor, level: float, *, draws: int = 50_000) -> float:
     r"""How many standard errors each row's mean must be given for all rows to be covered at once.
 
-    .. math:: P(\max_r |Z_r| \le c) = \text{level}, \qquad Z \sim N(0, R)
+    .. math:: P(\max_r |T_r| \le c) = \text{level}, \qquad T \sim t_{n-1}(0, R)
 
     R is the correlation of the rows over the data: bounds of the same data on the same draws err together, so c is less
     than Bonferroni's.
@@ -28,7 +29,7 @@ def critical_value(values: Tensor, level: float, *, draws: int = 50_000) -> floa
     Args:
         values: one row per bound, `(rows, n)`.
         level: the probability that all are covered.
-        draws: of Z; the seed is fixed, so that a table is the same each time.
+        draws: of T; the seed is fixed, so that a table is the same each time.
 
     >>> shared = torch.randn(1, 1000)
     >>> alone, together = critical_value(shared, 0.95), critical_value(shared.expand(9, -1), 0.95)
@@ -39,11 +40,16 @@ def critical_value(values: Tensor, level: float, *, draws: int = 50_000) -> floa
     if rows.shape[1] < 2:
         return math.nan
     correlation = torch.corrcoef(rows).reshape(len(rows), len(rows)).nan_to_num(0.0)  # a constant row errs with none
+    correlation *= 1 - min(
+        1.0, (2 * len(rows) / rows.shape[1]) ** 2
+    )  # few data make rows look more alike than they are
     correlation.fill_diagonal_(1.0)
     length, axes = torch.linalg.eigh(correlation)
     noise = torch.randn(draws, len(rows), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     z = noise @ (axes * length.clamp_min(0).sqrt()).T  # (draws, rows)
-    return float(z.abs().amax(1).quantile(level))
+    degrees = rows.shape[1] - 1
+    spread = torch.from_numpy(np.random.default_rng(0).chisquare(degrees, draws)).div(degrees).sqrt()
+    return float((z.abs().amax(1) / spread).quantile(level))
 
 
 def one_sided(level: float, among: int) -> float:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
+from scipy.stats import norm
+from scipy.stats import t as student_t
 from torch import Tensor
 
 from inference.bounds import Guarantee
@@ -148,17 +150,32 @@ class Ladder:
         """
         check_level(level)
         lower, upper = (
-            [row for row in self._rows(side) if not math.isnan(row.mean_mc_se)] for side in ("lower", "upper")
+            [row for row in self._rows(side) if row.guarantee != "none" and not math.isnan(row.mean_mc_se)]
+            for side in ("lower", "upper")
         )
-        sure = [row for row in upper if row.guarantee == "expectation"]
-        refuted = [high for _, high, *_ in self._crossings(DOUBTFUL)]
-        standing = sure or [row for row in upper if row not in refuted]
         return Bracket(
-            max(lower, key=lambda row: row.mean, default=None),
-            min(standing, key=lambda row: row.mean, default=None),
+            max(
+                [row for row in lower if row.guarantee == "expectation"] or lower,
+                key=lambda row: row.mean,
+                default=None,
+            ),
+            min(self._standing(upper), key=lambda row: row.mean, default=None),
             level,
             one_sided(level, max(2, len(lower) + len(upper))),
         )
+
+    def _standing(self, upper: Sequence[Row]) -> Sequence[Row]:
+        """Of the upper bounds those most to be believed: sure ones; else those not refuted by a lower bound; of these
+        not those of a guide whose weights have too heavy a tail, where there are others."""
+        refuted = [high for _, high, *_ in self._crossings(DOUBTFUL)]
+        left = [row for row in upper if row not in refuted]
+        others = [row for row in left if row.source != "guide"] if self._heavy > 0.1 else []
+        return [row for row in upper if row.guarantee == "expectation"] or others or left
+
+    @property
+    def _heavy(self) -> float:
+        """The share of the data whose k-hat is too high for any number of draws."""
+        return float((self.khat > HEAVY).double().mean()) if len(self.khat) else 0.0
 
     def row(self, label: str) -> Row:
         """The row of a name, such as `IWAE-50`."""
@@ -174,7 +191,7 @@ class Ladder:
         """
         for _, part in self.parts():
             for low, high, gap, error in part._crossings(IMPOSSIBLE):
-                if "limit" not in (low.guarantee, high.guarantee):
+                if high.guarantee == "expectation":
                     raise CrossedBoundsError(
                         f"`{low.label}` (lower) is above `{high.label}` (upper) by {gap:.4g} nats with a standard "
                         f"error of {error:.2g}: one of the two does not bound log p(x) here",
@@ -191,12 +208,11 @@ class Ladder:
             for low, high, gap, _ in self._crossings(DOUBTFUL)
             if high.guarantee == "limit"
         }
-        heavy = float((self.khat > HEAVY).double().mean()) if len(self.khat) else 0.0
         doubtful = [row.label for row in self._rows("upper") if (row.guarantee, row.source) == ("limit", "guide")]
-        if heavy > 0.1 and doubtful:
+        if self._heavy > 0.1 and doubtful:
             found[""] = (
-                f"k-hat is above {HEAVY} for {heavy:.0%} of the data: from this guide {', '.join(doubtful)} may lie "
-                "far too low"
+                f"k-hat is above {HEAVY} for {self._heavy:.0%} of the data: from this guide {', '.join(doubtful)} may "
+                "lie far too low"
             )
         return (*self.notes, *found.values())
 
@@ -205,9 +221,12 @@ class Ladder:
         for low in self._rows("lower", "expectation"):
             for high in self._rows("upper"):
                 gap, se = paired_difference(low.value, high.value)
-                noise = torch.stack([low.standard_error, high.standard_error]).nan_to_num().square().sum().sqrt()
-                error = max(float(noise) / len(low.value), 0.0 if math.isnan(se) else se)
-                if gap > errors * error + 1e-12 * abs(high.mean):
+                noise = torch.stack([low.standard_error, high.standard_error]).square().sum().sqrt() / len(low.value)
+                # the draws' error, or that between data, which fewer of them know less well
+                tail = float(student_t.ppf(norm.cdf(errors), max(1, len(low.value) - 1))) / errors
+                error = max(found for found in (float(noise), tail * se, -1.0) if not math.isnan(found))
+                rounding = 64 * torch.finfo(high.value.dtype).eps * max(1.0, abs(high.mean))
+                if error >= 0 and gap > errors * error + rounding:
                     yield low, high, gap, error
 
     def _rows(self, direction: str, guarantee: Guarantee | None = None) -> list[Row]:
@@ -232,8 +251,8 @@ class Ladder:
         if any(row.guarantee == "limit" for row in self.rows):
             yield "* only in the limit of many draws"
         if bool((self.khat > -math.inf).any()):
-            median, high = float(self.khat.nanmedian()), float((self.khat > HEAVY).double().mean())
-            yield f"k-hat of the guide: median {median:.2f}, above {HEAVY} for {high:.0%} of the data"
+            median = float(self.khat.nanmedian())
+            yield f"k-hat of the guide: median {median:.2f}, above {HEAVY} for {self._heavy:.0%} of the data"
         if any(row.direction == "upper" for row in self.rows):
             yield str(self.bracket())
         yield from (f"note: {warning}" for warning in self.warnings)

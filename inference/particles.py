@@ -24,7 +24,16 @@ from inference.pair import Pair, call, first_tensor
 from inference.seeds import seeded
 from ppmodels.contracts import Batch, Program
 
-__all__ = ["draw_latents", "in_particles", "inspect_pair", "raw_latents", "run_guide", "run_particles", "site_log_prob"]
+__all__ = [
+    "draw_latents",
+    "in_particles",
+    "inspect_pair",
+    "raw_latents",
+    "run_guide",
+    "run_particles",
+    "site_log_prob",
+    "trace_of",
+]
 
 
 def run_particles(
@@ -37,7 +46,7 @@ def run_particles(
     """
     guide, model = pair.guide, pair.model
     if given is not None:
-        guide = poutine.replay(guide, trace=_trace_of(given))
+        guide = poutine.replay(guide, trace=trace_of(given))
     guide = in_particles(guide, num_particles, layout)
     model = in_particles(model, num_particles, layout)
     if layout.enumerated:
@@ -65,7 +74,8 @@ def in_particles(program: Program, num_particles: int, layout: Layout) -> Progra
     return particles
 
 
-def _trace_of(values: Mapping[str, Tensor]) -> Trace:
+def trace_of(values: Mapping[str, Tensor]) -> Trace:
+    """A trace of these values, to replay a program on."""
     trace = Trace()
     for name, value in values.items():
         trace.add_node(name, name=name, type="sample", is_observed=False, value=value, infer={})

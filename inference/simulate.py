@@ -21,6 +21,7 @@ from inference.batches import as_data, device_of
 from inference.flags import validating
 from inference.layout import Site, sample_sites
 from inference.pair import Pair, call, size_of
+from inference.particles import site_log_prob, trace_of
 from inference.seeds import seeded, stream
 from ppmodels.contracts import Batch, Data, Program
 
@@ -93,7 +94,22 @@ def simulate(model: Program | Pair, like: Data | Batch, n: int | None = None, *,
                 )
         for name, view in views.items():
             view.copy_(drawn[name]["value"])
+        _check(drawn, program, given)
     return Simulated(given, {name: site["value"] for name, site in drawn.items() if name not in views})
+
+
+def _check(drawn: dict[str, Site], program: Program, given: Batch) -> None:
+    """Refuse a program that reads what it observes: told the draws, it would have drawn others."""
+    values = trace_of({name: site["value"] for name, site in drawn.items()})
+    again = sample_sites(poutine.trace(poutine.replay(lambda: call(program, given), trace=values)).get_trace())
+    for name, site in drawn.items():
+        before, after = site_log_prob(site), site_log_prob(again[name])
+        slack = 100 * torch.finfo(before.dtype).eps ** 0.75
+        if before.shape != after.shape or not torch.allclose(before, after, rtol=slack, atol=slack, equal_nan=True):
+            raise ValueError(
+                f"site `{name}` has another density once the simulated data are given to the model: it reads what it "
+                "observes, and cannot be simulated by running it once; draw data from it yourself"
+            )
 
 
 def _own(batch: Batch) -> Batch:

@@ -1,13 +1,14 @@
 """The ladder: every row at exactly its K, errors paired by datum, crossed bounds called out, nothing lost."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 import torch
 from torch import Tensor
 
-from inference.bounds import ELBO, IWAE, Renyi
+from inference.bounds import ELBO, IWAE, MIWAE, Renyi, bound
 from inference.compare import CrossedBoundsError, Ladder, compare_bounds, paired_difference
 from inference.weights import Weights
 from tests.oracles import LinearGaussian
@@ -114,6 +115,10 @@ def test_prints_and_displays() -> None:
         ([3], TypeError, "`bounds` has a int, expected a string, a bound"),
         ([], ValueError, "`bounds` is empty"),
         ([(IWAE(), 0)], ValueError, "K is 0"),
+        ([(IWAE(), 5.0)], ValueError, "K is 5.0, expected a whole number"),
+        ([IWAE], TypeError, "`bounds` has the class IWAE, expected one of its bounds"),
+        (["iwae:50", MIWAE(8)], ValueError, r"MIWAE\(8\) with 50 draws, expected a multiple of its 8 groups: .* 48"),
+        ([replace(bound("lower")(len), direction="Lower")], ValueError, "bound `len` has `direction` 'Lower'"),
     ],
 )
 def test_bad_bounds_are_refused(bounds: list[object], error: type[Exception], message: str) -> None:

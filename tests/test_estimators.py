@@ -930,3 +930,18 @@ def test_validation_scores_the_bound_itself() -> None:
     torch.manual_seed(0)
     torch.testing.assert_close(scores[0], IWAE()(log_weights(pair.model, pair.guide, x, 5)))
     torch.testing.assert_close(scores[1], scores[0])
+
+
+def test_dreg_refuses_a_bound_with_a_kink() -> None:
+    """Weights cut off at a ceiling: the slope jumps there, and the identity behind DReG would miss it."""
+
+    @bound("lower")
+    def truncated(weights: Weights) -> Tensor:
+        K = torch.tensor(float(weights.num_particles))
+        ceiling = weights.log_w.logsumexp(0) - 0.5 * K.log()
+        return weights.log_w.minimum(ceiling).logsumexp(0) - K.log()
+
+    factor = Factor()
+    with pytest.raises(ValueError, match=r"`bound` is truncated, whose slope jumps"):
+        Variational(truncated, 5, estimator=DReG()).task(Pair(factor.model, factor.guide), torch.randn(4, 3))
+    Variational(truncated, 5).task(Pair(factor.model, factor.guide), torch.randn(4, 3))

@@ -183,3 +183,23 @@ def test_arguments_that_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=said):
             gradient_snr(factor.model, factor.guide, x, **how)
+
+
+def test_running_statistics_stay_as_they_were() -> None:
+    layer = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z.sum(-1, keepdim=True).expand(*z.shape[:-1], 3), 1.0).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        pyro.module("layer", layer)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(layer(x), 1.0).to_event(1))
+
+    before = [buffer.clone() for buffer in layer.buffers()]
+    gradient_snr(model, guide, torch.randn(8, 3) + 9, estimators=(Pathwise(),), num_particles=(1,), num_repeats=3)
+    assert all(torch.equal(a, b) for a, b in zip(before, layer.buffers(), strict=True))
+    with pytest.raises(TypeError, match=r"`num_particles` is 5, expected several: \(5,\)"):
+        gradient_snr(model, guide, torch.randn(8, 3), num_particles=5)  # type: ignore[arg-type]

@@ -265,7 +265,7 @@ OBJECTIVES: list[tuple[dict[str, Any], Bound, Estimator | None]] = [
     ({"name": "iwae", "num_particles": 4, "estimator": "rws"}, IWAE(), ReweightedWakeSleep()),
     ({"name": "iwae", "num_particles": 4, "estimator": "rws-dreg"}, IWAE(), ReweightedWakeSleep("dreg")),
     ({"name": "elbo", "estimator": "stl"}, ELBO(), STL()),
-    ({"name": "tvo", "num_particles": 4, "estimator": "tvo-covariance"}, TVO(5), ThermodynamicCovariance()),
+    ({"name": "tvo", "num_particles": 4, "estimator": "tvo-covariance"}, TVO(20), ThermodynamicCovariance()),
 ]
 
 

@@ -107,3 +107,16 @@ def test_refusals() -> None:
         simulate(toy.exact, toy.data(3))
     with pytest.raises(ValueError, match="`n` is 0, expected at least 1"):
         simulate(toy.model, toy.data(3), 0)
+
+
+def test_a_model_that_reads_what_it_observes_is_refused() -> None:
+    """Teacher forcing: the second column is drawn given the first of the data, not given the first of the draws."""
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            means = torch.stack([z, z + 5 * x[:, 0]], -1)
+            pyro.sample("x", dist.Normal(means, 1.0).to_event(1), obs=x)
+
+    with pytest.raises(ValueError, match=r"site `x` has another density once the simulated data are given"):
+        simulate(model, torch.randn(5, 2))

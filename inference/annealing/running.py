@@ -24,12 +24,14 @@ from inference.batches import device_of
 from inference.draws import default_chunk
 from inference.flags import validating
 from inference.graph import Mode, check_mode
+from inference.layout import sample_sites
 from inference.pair import Pair, first_tensor
+from inference.particles import site_log_prob
 from inference.progress import progress_bar
 from inference.schedule import Annealing
 from inference.seeds import seeded
 from inference.weights import Source
-from ppmodels.contracts import Data
+from ppmodels.contracts import Batch, Data
 
 __all__ = ["How", "Run", "Work", "digest"]
 
@@ -85,6 +87,8 @@ class Run:
     how: How = field(default_factory=How)
 
     def __post_init__(self) -> None:
+        if unknown := sorted(self.how.keys() - How.__annotations__.keys()):
+            raise TypeError(f"`{unknown[0]}` is no option, expected some of {', '.join(How.__annotations__)}")
         check_mode(self.mode)
         size = self.how.get("batch_size")
         if size is not None and size < 1:
@@ -175,7 +179,8 @@ class Run:
         if self.how.get("checkpoint") is None:
             return {}
         with self._seeded(0):
-            state = self.pair.state(self.data.batch(self._index(0)))
+            batch = self.data.batch(self._index(0))
+            state = self.pair.state(batch) | probe(self.pair, batch)
         return {
             "kind of chains": self.source,
             "annealing": asdict(self.annealing),
@@ -186,6 +191,15 @@ class Run:
             "pair": digest(state),
             **self.extra,
         }
+
+
+def probe(pair: Pair, batch: Batch) -> dict[str, Tensor]:
+    """What the programs say of one draw: it changes with what they close over, which no state holds."""
+    return {
+        f"{program}.{name}": site_log_prob(site).sum().reshape(1)
+        for program, trace in zip(("guide", "model"), pair.traces(batch), strict=True)
+        for name, site in sample_sites(trace).items()
+    }
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

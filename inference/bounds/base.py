@@ -18,6 +18,8 @@ __all__ = [
     "FunctionBound",
     "Guarantee",
     "bound",
+    "check_bound",
+    "check_value",
     "guarantee_of",
     "label_of",
     "log_mean_exp",
@@ -62,12 +64,7 @@ class FunctionBound:
 
     def __call__(self, weights: Weights) -> Tensor:
         value = self.function(weights)
-        if not isinstance(value, Tensor) or value.shape != (weights.num_data,):
-            shape = tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
-            raise ValueError(
-                f"bound `{self.name}` gave {shape}, expected one value per datum, shape ({weights.num_data},): reduce "
-                "`weights.log_w`, of shape (K, n), over its first axis"
-            )
+        check_value(self, value, weights.num_data)
         return value
 
 
@@ -97,6 +94,25 @@ def bound(
     return lambda function: FunctionBound(
         function, direction, guarantee, paper, name or str(getattr(function, "__name__", "bound"))
     )
+
+
+def check_value(bound: Bound, value: object, n: int) -> None:
+    """What a bound gives is one number per datum."""
+    if not isinstance(value, Tensor) or value.shape != (n,):
+        shape = tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise ValueError(
+            f"bound `{bound.name}` gave {shape}, expected one value per datum, shape ({n},): reduce `weights.log_w`, "
+            "of shape (K, n), over its first axis"
+        )
+
+
+def check_bound(bound: Bound) -> None:
+    """A bound's side, guarantee and source are among those there are."""
+    said = {"direction": bound.direction, "guarantee": guarantee_of(bound), "source": source_of(bound)}
+    for (name, value), known in zip(said.items(), (Direction, Guarantee, Source), strict=True):
+        if value not in get_args(known):
+            expected = ", ".join(f'"{one}"' for one in get_args(known))
+            raise ValueError(f"bound `{bound.name}` has `{name}` {value!r}, expected one of {expected}")
 
 
 def guarantee_of(bound: Bound) -> Guarantee:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import NamedTuple
 
 import torch
+from scipy.stats import t as student_t
 from torch import Tensor
 
-from inference.bounds.base import Bound, guarantee_of, refuse_other_draws
+from inference.bounds.base import Bound, check_value, guarantee_of, refuse_other_draws
 from inference.bounds.lower import IWAE, MIWAE, Split
 from inference.weights import Weights
 
 __all__ = ["Estimate", "bootstrap", "estimate"]
+
+
+SECTIONS = 20
+"""Stretches of draws that a jackknife leaves out, one at a time."""
 
 
 class Estimate(NamedTuple):
@@ -54,18 +58,19 @@ def estimate(bound: Bound, weights: Weights, num_particles: int | None = None, *
     groups = weights.num_particles // K
     weights = weights.map(lambda v: _fold(v, K, groups))
     values = bound(weights)
+    check_value(bound, values, weights.num_data)
     if groups > 1:
         values = values.reshape(groups, -1)
-        return _normal(values.mean(0), values.std(0) / math.sqrt(groups), level)
+        return _student(values.mean(0), values.std(0) / math.sqrt(groups), groups - 1, level)
     if K == 1:
-        return _normal(values, torch.full_like(values, math.nan), level)
+        return _student(values, torch.full_like(values, math.nan), 1, level)
     if isinstance(bound, MIWAE) and bound.groups > 1:  # it is such a mean itself, and knows its groups
         return estimate(IWAE(), weights, K // bound.groups, level=level)
     if guarantee_of(bound) == "limit" and weights.source == "guide":  # a chain's draws resemble each other
         again = bootstrap(bound, weights)
         ends = torch.tensor([(1 - level) / 2, (1 + level) / 2]).to(again)
         return Estimate(values, again.std(0), *again.quantile(ends, 0))
-    return _normal(values, _jackknife(bound, weights), level)
+    return _student(values, _jackknife(bound, weights), min(K, SECTIONS) - 1, level)
 
 
 def bootstrap(bound: Bound, weights: Weights, *, resamples: int = 200, seed: int = 0) -> Tensor:
@@ -90,8 +95,9 @@ def _resampled(bound: Bound, weights: Weights, choices: Sequence[Tensor]) -> Ten
     return torch.stack([bound(weights.map(lambda v, rows=rows: v[rows])) for rows in there])
 
 
-def _normal(value: Tensor, error: Tensor, level: float) -> Estimate:
-    reach = error * NormalDist().inv_cdf((1 + level) / 2)
+def _student(value: Tensor, error: Tensor, degrees: int, level: float) -> Estimate:
+    """An interval by an error that has been told from so many more groups than one."""
+    reach = error * float(student_t.ppf((1 + level) / 2, degrees))
     return Estimate(value, error, value - reach, value + reach)
 
 
@@ -102,8 +108,8 @@ def _fold(v: Tensor, K: int, groups: int) -> Tensor:
     return v[: K * groups].reshape(groups, K, v.shape[1]).transpose(0, 1).reshape(K, groups * v.shape[1])
 
 
-def _jackknife(bound: Bound, weights: Weights, sections: int = 20) -> Tensor:
+def _jackknife(bound: Bound, weights: Weights) -> Tensor:
     K = weights.num_particles
-    parts = torch.arange(K).tensor_split(min(K, sections))
+    parts = torch.arange(K).tensor_split(min(K, SECTIONS))
     values = _resampled(bound, weights, [torch.cat([p for p in parts if p is not part]) for part in parts])
     return values.std(0, correction=0) * math.sqrt(len(parts) - 1)

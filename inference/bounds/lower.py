@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from inference.bounds.base import Bound, Direction, guarantee_of, label_of, log_mean_exp, source_of, tilted
+from inference.bounds.base import Bound, Direction, Guarantee, guarantee_of, label_of, log_mean_exp, source_of, tilted
 from inference.weights import Weights
 
 __all__ = ["CIWAE", "ELBO", "IWAE", "MIWAE", "PIWAE", "Split"]
@@ -98,6 +98,11 @@ class IWAE:
         w = tilted(log_w, 1)
         return w - w.square()
 
+    def resampled(self, log_w: Tensor, counts: Tensor) -> Tensor:
+        """The bound where draw k counts `counts[:, k]` times, `(R, n)`."""
+        top = log_w.amax(0)
+        return (counts @ (log_w - top).exp()).log() + top - counts.sum(1, keepdim=True).log()
+
 
 @dataclass(frozen=True)
 class MIWAE:
@@ -179,6 +184,11 @@ class CIWAE:
         """Second derivative in each log weight, `(K, n)`."""
         return (1 - self.beta) * IWAE().curvature(log_w)
 
+    def resampled(self, log_w: Tensor, counts: Tensor) -> Tensor:
+        """The bound where draw k counts `counts[:, k]` times, `(R, n)`."""
+        mean = counts @ log_w / counts.sum(1, keepdim=True)
+        return self.beta * mean + (1 - self.beta) * IWAE().resampled(log_w, counts)
+
 
 @dataclass(frozen=True)
 class Split:
@@ -214,7 +224,7 @@ class Split:
         return self.model.direction
 
     @property
-    def guarantee(self) -> str:
+    def guarantee(self) -> Guarantee:
         return guarantee_of(self.model)
 
     def label(self, num_particles: int) -> str:

@@ -109,8 +109,8 @@ class DReG(ByCoefficients):
     own it is what `curvature_of` finds. The signal for the guide rises with K.
 
     Raises:
-        ValueError: for a bound whose slope jumps while its curvature is zero (VR-max, a median): the identity would
-            miss the jumps.
+        ValueError: for a bound whose slope jumps (VR-max, a median, weights cut off): the identity would miss the
+            jumps.
 
     References:
         Tucker, Lawson, Gu and Maddison, *Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives*, 2019,

@@ -75,6 +75,17 @@ def _probes(K: int) -> tuple[Tensor, Tensor]:
 
 
 def jumps(bound: Bound, num_particles: int) -> bool:
-    """Whether a bound's slope changes though its curvature is zero everywhere, as that of the largest weight does."""
-    flat = all(not curvature_of(bound, log_w).any() for log_w in _probes(num_particles))
-    return flat and not is_linear(bound, num_particles)
+    """Whether a bound's slope changes by more than its curvature explains: at a kink, or from one draw to another.
+
+    One draw is swept past the others; a smooth slope is the integral of the curvature. A bound that has a `curvature`
+    of its own is taken at its word.
+    """
+    if getattr(bound, "curvature", None) is not None:
+        return False
+    others, _ = _probes(min(num_particles, 64))
+    sweep = torch.linspace(-25, 25, 1001, dtype=torch.float64)
+    log_w = others[:, :1].repeat(1, len(sweep))  # (K, sweep)
+    log_w[0] = sweep
+    slope, curvature = slope_of(bound, log_w)[0], curvature_of(bound, log_w)[0]
+    explained = torch.cumulative_trapezoid(curvature, sweep)
+    return bool(((slope[1:] - slope[0]) - explained).abs().max() > 0.01 * slope.abs().max())

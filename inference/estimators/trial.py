@@ -22,7 +22,7 @@ from inference.seeds import seeded
 from inference.weights import Weights, weigh_traces
 from ppmodels.contracts import Batch
 
-__all__ = ["weigh_once"]
+__all__ = ["buffers_kept", "weigh_once"]
 
 
 def weigh_once(setting: Setting, batch: Batch, name: str, *, replays: bool, rewrites_score: bool) -> Weights:
@@ -41,7 +41,7 @@ def weigh_once(setting: Setting, batch: Batch, name: str, *, replays: bool, rewr
     """
     with (
         seeded(None, first_tensor(batch).device),
-        _buffers_kept(setting.pair),
+        buffers_kept(setting.pair),
         validating(enabled=False),
         torch.no_grad(),
     ):
@@ -63,7 +63,7 @@ def weigh_once(setting: Setting, batch: Batch, name: str, *, replays: bool, rewr
 
 
 @contextmanager
-def _buffers_kept(pair: Pair) -> Iterator[None]:
+def buffers_kept(pair: Pair) -> Iterator[None]:
     """Put running statistics and the like back."""
     buffers = [buffer for module in pair.used_modules().values() for buffer in module.buffers()]
     before = [buffer.detach().clone() for buffer in buffers]

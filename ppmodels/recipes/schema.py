@@ -265,7 +265,7 @@ class TVO(Maximised):
     """The thermodynamic variational objective."""
 
     name: Literal["tvo"] = "tvo"
-    partitions: PositiveInt = 5
+    partitions: PositiveInt = 20
     """Intervals of its path."""
 
 
