@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from inference.bounds import SPELLINGS
-from inference.compare import Ladder, compare_bounds, paired_difference
+from inference.compare import CrossedBoundsError, Ladder, compare_bounds, paired_difference
 from inference.figures import ladder_figure
 
 from .experiment import FittedRun
@@ -65,17 +65,21 @@ def climb(
     Annealed chains cut short go on from what `annealing` in the run folder holds.
     """
     table, data = fitted.recipe.evaluation, fitted.data(split, num_data)
-    ladder = compare_bounds(
-        fitted.model,
-        fitted.guide,
-        data,
-        bounds or table.bounds,
-        batch_size=table.batch_size,
-        seed=[table.seed + i for i in range(num_seeds)],
-        num_simulated=num_simulated,
-        checkpoint=fitted.run.folder / "annealing",
-        mode=table.mode,
-    )
+    try:
+        ladder = compare_bounds(
+            fitted.model,
+            fitted.guide,
+            data,
+            bounds or table.bounds,
+            batch_size=table.batch_size,
+            seed=[table.seed + i for i in range(num_seeds)],
+            num_simulated=num_simulated,
+            checkpoint=fitted.run.folder / "annealing",
+            mode=table.mode,
+        )
+    except CrossedBoundsError as error:  # the numbers took minutes: they are kept
+        fitted.run.write("bounds.csv", error.ladder.table.to_csv(index=False))
+        raise
     rungs = Rungs(str(fitted.run.folder), fitted.describe(data), ladder)
     fitted.run.write("bounds.csv", pd.DataFrame(rungs.rows).to_csv(index=False))
     return rungs
