@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from inference.layout import Layout, sample_sites
+from inference.layout import Layout
 from inference.pair import Pair
 from inference.particles import run_particles, site_log_prob
+from inference.sites import sample_sites
 from ppmodels.contracts import Batch
 
 __all__ = ["blame"]
@@ -21,7 +22,7 @@ def blame(pair: Pair, batch: Batch, layout: Layout, gradients: Mapping[str, Tens
         if not bool(torch.isfinite(value).all()):
             return f"parameter `{name}` is not finite"
     with torch.no_grad():
-        for trace in run_particles(pair, batch, 1, layout):
+        for trace in run_particles(pair, batch, 1, layout.without_strata()):
             for name, site in sample_sites(trace).items():
                 for what, value in (("value", site["value"]), ("log probability", site_log_prob(site))):
                     wrong = ~torch.isfinite(value)

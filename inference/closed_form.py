@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
 from inference.flags import validating
-from inference.layout import Layout, Site, sample_sites
+from inference.layout import Layout
 from inference.pair import Pair, call, first_tensor
 from inference.seeds import seeded
+from inference.sites import Site, sample_sites
 from ppmodels.contracts import Batch, Program
 
 __all__ = ["closed_form_kl", "closed_form_sites"]

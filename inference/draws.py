@@ -175,17 +175,13 @@ def graphed_weigher(weigh: Weigh, pair: Pair, mode: Mode, calls: Callable[[int],
 
     def tensors(batch: Batch, size: int) -> tuple[Sequence[Tensor], Any]:
         weights = weigh(batch, size)
-        return weights.tensors(), (weights.log_likelihood is not None, tuple(weights.kl), tuple(weights.analytic_kl))
+        return weights.tensors(), weights.map(lambda _: 0)  # which fields there are
 
     graph = Graphed(pair, tensors, mode, calls)
 
     def weigh_by_graph(batch: Batch, size: int) -> Weights:
-        found, (has_likelihood, kl, analytic_kl) = graph(batch, size)
-        log_p, log_q, *rest = found
-        likelihood = rest.pop(0) if has_likelihood else None
-        kls, analytic_kls = rest[: len(kl)], rest[len(kl) :]
-        return Weights(
-            log_p, log_q, likelihood, dict(zip(kl, kls, strict=True)), dict(zip(analytic_kl, analytic_kls, strict=True))
-        )
+        found, fields = graph(batch, size)
+        weights: Weights = fields.like(found)
+        return weights
 
     return weigh_by_graph

@@ -24,11 +24,12 @@ from inference.estimators import DReG, Estimator, Pathwise
 from inference.estimators.trial import buffers_kept
 from inference.flags import validating
 from inference.graph import Graphed, Mode, check_mode
-from inference.layout import Layout, sample_sites
+from inference.layout import Layout
 from inference.objectives import Variational
 from inference.pair import Pair, first_tensor
 from inference.particles import run_guide, site_log_prob
 from inference.seeds import seeded
+from inference.sites import sample_sites
 from ppmodels.contracts import Batch, Program
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from torch import Tensor
 from torch.distributions import Transform, biject_to
 from torch.distributions.constraints import Constraint
 
-from inference.layout import Layout, Site, sample_sites
+from inference.layout import Layout
+from inference.sites import Site, sample_sites
 
 __all__ = ["LatentSpace", "Place", "Placing"]
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from inference.bounds import ELBO, Bound
 from inference.closed_form import closed_form_sites
 from inference.estimators import Estimator, Pathwise, Setting
-from inference.estimators.base import refuse_untrainable
+from inference.estimators.base import refuse_strata, refuse_untrainable
 from inference.layout import Layout
 from inference.pair import Pair, first_tensor
 from inference.particles import inspect_pair
@@ -121,11 +122,17 @@ class Variational:
                 f"plate `{layout.data}` draws its own minibatch, another for every particle that runs alone: take "
                 "`subsample_size` off, or train with one particle"
             )
+        if self.kl_warmup and layout.strata and not isinstance(self.bound, ELBO):
+            raise ValueError(
+                f"`kl_warmup` is {self.kl_warmup}, but site `{layout.strata[0]}` is summed over in the guide, whose KL "
+                f"is no part of the weights that {self.bound.name} sees: expected 0, or `ELBO()`"
+            )
         if self.kl_warmup and layout.enumerated:
             raise ValueError(
                 f"`kl_warmup` is {self.kl_warmup}, but site `{layout.enumerated[0]}` is summed out, which mixes "
                 "likelihood and prior: expected 0"
             )
+        refuse_strata(self.bound, self.estimator, layout)
         analytic = isinstance(self.bound, ELBO) and self.bound.kl == "analytic"
         sites = closed_form_sites(pair, batch, layout) if analytic else ()
         if analytic and not sites:
@@ -163,18 +170,20 @@ class Variational:
 
 
 def tempered(weights: Weights, kl_weight: Tensor | None) -> Weights:
-    """Weights whose KL part counts `kl_weight` times, the likelihood once."""
+    """Weights whose KL part counts `kl_weight` times, the likelihood once; of strata, only what the ELBO averages."""
     if kl_weight is None:
         return weights
-    assert weights.log_likelihood is not None
-    prior = weights.log_p - weights.log_likelihood
-    return replace(
+    log_likelihood = weights.log_likelihood
+    assert log_likelihood is not None
+    weights = replace(
         weights,
-        log_p=weights.log_likelihood + kl_weight * prior,
-        log_q=kl_weight * weights.log_q,
         kl={site: kl_weight * kl for site, kl in weights.kl.items()},
         analytic_kl={site: kl_weight * kl for site, kl in weights.analytic_kl.items()},
     )
+    if weights.mean_log_w is not None:
+        return replace(weights, mean_log_w=torch.lerp(log_likelihood, weights.mean_log_w, kl_weight))
+    prior = weights.log_p - log_likelihood
+    return replace(weights, log_p=log_likelihood + kl_weight * prior, log_q=kl_weight * weights.log_q)
 
 
 def _parts(weights: Weights) -> dict[str, Tensor]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pyro
@@ -19,9 +21,11 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from inference.flags import validating
-from inference.layout import Layout, Site, first_line, read_layout, sample_sites
-from inference.pair import Pair, call, first_tensor
+from inference.layout import Layout, read_layout
+from inference.pair import Pair, call, first_tensor, size_of
 from inference.seeds import seeded
+from inference.sites import Site, first_line, sample_sites
+from inference.strata import StrataMessenger, plate_of, strata_of
 from ppmodels.contracts import Batch, Program
 
 __all__ = [
@@ -41,19 +45,38 @@ def run_particles(
 ) -> tuple[Trace, Trace]:
     """Traces of the guide and of the model on its draws; K > 1 stand in a plate left of all others.
 
-    Enumerated sites of the model get a dimension of their own, further left. Values `given` by site, as `raw_latents`
-    returns them, take the place of the guide's draws.
+    Sites of the guide that stand in strata get a dimension each, further left, and enumerated sites of the model one
+    each left of these. Values `given` by site, as `raw_latents` returns them, take the place of the guide's draws.
     """
-    guide, model = pair.guide, pair.model
+    guide, model = pair.guide, in_particles(pair.model, num_particles, layout)
     if given is not None:
         guide = poutine.replay(guide, trace=trace_of(given))
     guide = in_particles(guide, num_particles, layout)
-    model = in_particles(model, num_particles, layout)
-    if layout.enumerated:
-        model = poutine.enum(model, first_available_dim=-2 - layout.nesting)
+    if layout.strata:
+        guide = StrataMessenger(-2 - layout.nesting)(guide)
     guide_trace = poutine.trace(lambda: call(guide, batch)).get_trace()
+    if layout.enumerated:
+        model = poutine.infer_config(_in_strata(model, guide_trace), partial(_only, layout.enumerated))
+        model = poutine.enum(model, first_available_dim=layout.leftmost - 1)
     replayed = poutine.replay(lambda: call(model, batch), trace=guide_trace)
     return guide_trace, poutine.trace(replayed).get_trace()
+
+
+def _in_strata(program: Program, guide_trace: Trace) -> Program:
+    """The program in a plate for each axis of strata, which tells them from axes that are summed out."""
+
+    def strata(*args: Any, **kwargs: Any) -> Any:
+        with ExitStack() as plates:
+            for site, (dim, size) in strata_of(guide_trace).items():
+                plates.enter_context(pyro.plate(plate_of(site), size, dim=dim))
+            return program(*args, **kwargs)
+
+    return strata
+
+
+def _only(enumerated: tuple[str, ...], site: Any) -> Any:
+    """The mark of a site that is summed out; a site that the guide puts in its strata loses it."""
+    return site["infer"] if site["name"] in enumerated else {"enumerate": None}
 
 
 def run_guide(pair: Pair, batch: Batch, num_particles: int, layout: Layout) -> Trace:
@@ -94,7 +117,7 @@ def draw_latents(pair: Pair, batch: Batch, num_particles: int, layout: Layout) -
         ones = [draw_latents(pair, batch, 1, layout) for _ in range(num_particles)]
         return {site: torch.cat([one[site] for one in ones]) for site in layout.latents}
     with validating(enabled=False):
-        guide_trace, _ = run_particles(pair, batch, num_particles, layout)
+        guide_trace = run_guide(pair, batch, num_particles, layout)
     sites, draws = sample_sites(guide_trace), {}
     for name in layout.latents:
         site = sites[name]
@@ -123,7 +146,7 @@ def inspect_pair(pair: Pair, batch: Batch, *, joint: bool = False, vectorize: bo
             by one, with a warning, where a site's log probability differs from the site's alone.
 
     Raises:
-        ValueError: see `inference.layout.read_layout`.
+        ValueError: see `inference.layout.read_layout`; also if the pair does not run on all strata of a site at once.
     """
     with seeded(None, first_tensor(batch).device), pair.mode(training=False), torch.no_grad():
         layout = read_layout(pair, batch, joint=joint)
@@ -132,51 +155,76 @@ def inspect_pair(pair: Pair, batch: Batch, *, joint: bool = False, vectorize: bo
             vectorize = reason is None
             if reason:
                 warnings.warn(f"{reason}; particles run one by one, K times slower", stacklevel=3)
+        if layout.strata:
+            _check_strata(pair, batch, layout)
     return replace(layout, vectorized=vectorize)
 
 
 def _why_not_together(pair: Pair, batch: Batch, layout: Layout) -> str | None:
     """Draw two particles together, score each alone, and name the first site that disagrees."""
-    layout = replace(layout, enumerated=())  # a drawn value is as good a test as all of them
+    layout = layout.without_strata(enumerated=())  # a drawn value is as good a test as all of them
     try:
         with validating(enabled=False):
             together = run_particles(pair, batch, 2, layout)
             for k in range(2):
-                alone = _alone(pair, batch, together, k, layout)
-                for name, of_program in _differences(together, alone, k, layout):
+                for name, of_program in _differences(pair, batch, together, {-1 - layout.nesting: k}, layout):
                     return f"`{of_program}` gives site `{name}` another density in a plate of particles than alone"
     except (RuntimeError, ValueError, LookupError) as error:  # NotImplementedError is a RuntimeError
         return f"the pair does not run in a plate of particles ({first_line(error)})"
     return None
 
 
-def _alone(pair: Pair, batch: Batch, together: tuple[Trace, Trace], k: int, layout: Layout) -> tuple[Trace, Trace]:
-    def one(program: Program, trace: Trace) -> Trace:
-        chosen = trace.copy()
-        for name, site in sample_sites(trace).items():
-            value = _particle(site["value"], k, layout.nesting + site["fn"].event_dim)
-            chosen.nodes[name] = {**site, "value": value}  # type: ignore[typeddict-item]  # a Message is a dict
-        return poutine.trace(poutine.replay(lambda: call(program, batch), trace=chosen)).get_trace()
-
-    return one(pair.guide, together[0]), one(pair.model, together[1])
-
-
-def _particle(value: Tensor, k: int, to_the_right: int) -> Tensor:
-    """Select particle k where the tensor has that axis."""
-    if value.dim() <= to_the_right:
-        return value
-    return value.select(-1 - to_the_right, k if value.shape[-1 - to_the_right] > 1 else 0)
+def _check_strata(pair: Pair, batch: Batch, layout: Layout) -> None:
+    """Run all strata together, score the first and the last alone, and refuse a site that disagrees."""
+    layout = replace(layout, enumerated=())
+    where = f"site `{layout.strata[0]}` is summed over in the guide, whose values stand on an axis left of all plates"
+    advice = "write the programs so that they broadcast over leading axes, or take the mark off the site"
+    try:
+        with validating(enabled=False):
+            together = run_particles(pair, batch, 1, layout)
+            axes = strata_of(together[0]).values()
+            for place in ({dim: 0 for dim, _ in axes}, {dim: size - 1 for dim, size in axes}):
+                for name, of_program in _differences(pair, batch, together, place, layout):
+                    raise ValueError(
+                        f"{where}: there `{of_program}` gives site `{name}` another density than alone: {advice}"
+                    )
+    except (RuntimeError, IndexError) as error:
+        raise ValueError(f"{where}: the pair does not run so ({first_line(error)}): {advice}") from error
 
 
 def _differences(
-    together: tuple[Trace, Trace], alone: tuple[Trace, Trace], k: int, layout: Layout
+    pair: Pair, batch: Batch, together: tuple[Trace, Trace], place: Mapping[int, int], layout: Layout
 ) -> list[tuple[str, str]]:
+    """The sites, and whose, that have another density at a place among particles or strata than alone."""
     found = []
-    for program, both, single in zip(("guide", "model"), together, alone, strict=True):
-        for name, site in sample_sites(both).items():
-            ours = _particle(site_log_prob(site), k, layout.nesting)
-            ours, theirs = torch.broadcast_tensors(ours, site_log_prob(sample_sites(single)[name]))
+    n = size_of(batch)
+    for program, trace in zip(("guide", "model"), together, strict=True):
+        chosen = trace.copy()
+        for name, site in sample_sites(trace).items():
+            value = _alone(site["value"], place, site["fn"].event_dim, n, layout)
+            chosen.nodes[name] = {**site, "value": value}  # type: ignore[typeddict-item]  # a Message is a dict
+        replayed = poutine.replay(partial(call, getattr(pair, program), batch), trace=chosen)
+        single = sample_sites(poutine.trace(replayed).get_trace())
+        for name, site in sample_sites(trace).items():
+            ours = _alone(site_log_prob(site), place, 0, n, layout)
+            ours, theirs = torch.broadcast_tensors(ours, site_log_prob(single[name]))
             slack = 100 * torch.finfo(ours.dtype).eps ** 0.75
             if not torch.allclose(ours, theirs, rtol=slack, atol=slack, equal_nan=True):
                 found.append((name, program))
     return found
+
+
+def _alone(value: Tensor, place: Mapping[int, int], event_dim: int, n: int, layout: Layout) -> Tensor:
+    """What stands at a place, an index for each dimension left of the plates, as a program run alone has it."""
+    for dim, index in place.items():
+        axis = dim - event_dim
+        if value.dim() >= -axis:
+            value = value.narrow(axis, index if value.shape[axis] > 1 else 0, 1)
+    extra = value.dim() - layout.nesting - event_dim
+    if extra <= 0:
+        return value
+    value = value.reshape(value.shape[extra:])
+    shape = list(value.shape)
+    if layout.data is not None and shape[layout.data_dim - event_dim] == 1:  # the values of all data
+        shape[layout.data_dim - event_dim] = n
+    return value.expand(shape)

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from inference.batches import batches, device_of
 from inference.graph import Graphed, Mode
-from inference.layout import first_line
 from inference.pair import Pair
 from inference.seeds import seeded
+from inference.sites import first_line
 from ppmodels.contracts import Batch, Data
 
 __all__ = ["Scorer"]

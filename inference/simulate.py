@@ -19,10 +19,10 @@ from torch import Tensor
 
 from inference.batches import as_data, device_of
 from inference.flags import validating
-from inference.layout import Site, sample_sites
 from inference.pair import Pair, call, size_of
 from inference.particles import site_log_prob, trace_of
 from inference.seeds import seeded, stream
+from inference.sites import Site, sample_sites
 from ppmodels.contracts import Batch, Data, Program
 
 __all__ = ["Simulated", "simulate"]

@@ -18,10 +18,10 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from inference.graph import Entry, Graphed, GraphWarning, Mode, Recording
-from inference.layout import first_line
 from inference.objectives import Phase
 from inference.optim import FusedAdam, Update, updater
 from inference.pair import Pair
+from inference.sites import first_line
 from ppmodels.contracts import Batch
 
 __all__ = ["Report", "Stepper"]

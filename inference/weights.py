@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -19,8 +19,10 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from inference.closed_form import closed_form_kl
-from inference.layout import Layout, Site, plates_of, sample_sites
+from inference.layout import Layout
 from inference.particles import site_log_prob
+from inference.sites import Site, plates_of, sample_sites
+from inference.strata import Strata, plate_of, strata_of
 
 __all__ = ["Source", "Weights", "weigh_traces"]
 
@@ -39,6 +41,9 @@ class Weights:
         kl: per latent site, :math:`\log q(z) - \log p(z)` at the draw, `(K, n)`.
         analytic_kl: per latent site with a closed form, :math:`\mathrm{KL}(q \| p)` given its parents, `(K, n)`.
         source: where the draws come from. Annealed chains have their log weight in `log_p`, and zero in `log_q`.
+        mean_log_w: where a draw is a set of strata s of mass :math:`m_s`, see `inference.strata`, their
+            :math:`\sum_s m_s \log w_{kis}`, `(K, n)`: what the ELBO averages. The draw's own weight,
+            :math:`\log \sum_s m_s w_{kis}`, stands in `log_p`, zero in `log_q`, and means over strata in the rest.
 
     >>> Weights(log_p=torch.zeros(5, 2), log_q=torch.ones(5, 2)).log_w.shape
     torch.Size([5, 2])
@@ -50,6 +55,12 @@ class Weights:
     kl: Mapping[str, Tensor] = field(default_factory=dict)
     analytic_kl: Mapping[str, Tensor] = field(default_factory=dict)
     source: Source = "guide"
+    mean_log_w: Tensor | None = None
+
+    @property
+    def elbo_terms(self) -> Tensor:
+        """What the ELBO averages, `(K, n)`: the log weights, or of strata their mean."""
+        return self.log_w if self.mean_log_w is None else self.mean_log_w
 
     @property
     def log_w(self) -> Tensor:
@@ -72,6 +83,7 @@ class Weights:
             log_p=function(self.log_p),
             log_q=function(self.log_q),
             log_likelihood=None if self.log_likelihood is None else function(self.log_likelihood),
+            mean_log_w=None if self.mean_log_w is None else function(self.mean_log_w),
             kl={name: function(value) for name, value in self.kl.items()},
             analytic_kl={name: function(value) for name, value in self.analytic_kl.items()},
             source=self.source,
@@ -79,8 +91,13 @@ class Weights:
 
     def tensors(self) -> list[Tensor]:
         """Every `(K, n)` tensor, in a fixed order."""
-        likelihood = [] if self.log_likelihood is None else [self.log_likelihood]
-        return [self.log_p, self.log_q, *likelihood, *self.kl.values(), *self.analytic_kl.values()]
+        optional = [value for value in (self.log_likelihood, self.mean_log_w) if value is not None]
+        return [self.log_p, self.log_q, *optional, *self.kl.values(), *self.analytic_kl.values()]
+
+    def like(self, tensors: Iterable[Tensor]) -> Weights:
+        """Weights of the same fields made of other tensors, in the order of `tensors`."""
+        rest = iter(tensors)
+        return self.map(lambda _: next(rest))
 
 
 def weigh_traces(
@@ -95,32 +112,44 @@ def weigh_traces(
     """Weigh K draws from one trace of the guide and one of the model on its draws."""
     q_sites, p_sites = sample_sites(guide_trace), sample_sites(model_trace)
     n, size = _data_plate(p_sites, layout)
+    strata = strata_of(guide_trace)
+    rows = _Rows(layout, tuple(size for _, size in sorted(strata.values())), K, n)
 
     def scale(site: Site) -> Any:
         return site["scale"] * n / size if keep_scale else 1.0
 
     def terms(sites: dict[str, Site]) -> dict[str, Tensor]:
         kept = {k: site for k, site in sites.items() if not _has_enumerated_dims(site, layout)}
-        return {k: _per_datum(site_log_prob(site, scale(site)), K, n, layout) for k, site in kept.items()}
+        return {k: rows(site_log_prob(site, scale(site))) for k, site in kept.items()}
 
     q, p = terms(q_sites), terms(p_sites)
     mixed = [name for name in p_sites if name not in p]
     if mixed:
-        p["+".join(mixed)] = _sum_out(model_trace, {name: scale(p_sites[name]) for name in mixed}, layout).expand(K, n)
+        p["+".join(mixed)] = _sum_out(model_trace, {name: scale(p_sites[name]) for name in mixed}, strata, rows)
     observed = [name for name, site in p_sites.items() if site["is_observed"]]
     latents = [name for name in layout.latents if name in p]
     log_p = _total(p.values())
-    return Weights(
+    weights = Weights(
         log_p=log_p,
         log_q=_total(q.values()) if q else torch.zeros_like(log_p),
         log_likelihood=_total(p[name] for name in observed) if p.keys() >= set(observed) else None,
         kl={name: q[name] - p[name] for name in latents},
         analytic_kl={
-            name: _per_datum(closed_form_kl(q_sites[name], p_sites[name], scale(p_sites[name])), K, n, layout)
+            name: rows(closed_form_kl(q_sites[name], p_sites[name], scale(p_sites[name])))
             for name in latents
             if name in analytic
         },
     )
+    if not strata:
+        return weights
+    return _over_strata(weights, Strata(_total(rows(q_sites[name]["infer"]["_log_mass"]) for name in strata)))
+
+
+def _over_strata(weights: Weights, strata: Strata) -> Weights:
+    """One draw of a set of strata, `(K, n)`, from the weights of each of them, `(*S, K, n)`."""
+    log_w = strata.log_mean_exp(weights.log_w)
+    means = weights.map(strata.mean)
+    return replace(means, log_p=log_w, log_q=torch.zeros_like(log_w), mean_log_w=strata.mean(weights.log_w))
 
 
 def _total(terms: Iterable[Tensor]) -> Tensor:
@@ -139,28 +168,37 @@ def _data_plate(sites: dict[str, Site], layout: Layout) -> tuple[int, int]:
     return 1, 1
 
 
-def _per_datum(log_prob: Tensor, K: int, n: int, layout: Layout) -> Tensor:
-    """Sum a site's log probability over every plate but the data's and the particles': `(K, n)`."""
-    left = layout.nesting + (K > 1)
-    log_prob = log_prob.reshape((1,) * (left - log_prob.dim()) + log_prob.shape)
-    if K == 1:
-        log_prob = log_prob.unsqueeze(0)
-    dims = [d for d in range(-layout.nesting, 0) if d != layout.data_dim]
-    if dims:
-        log_prob = log_prob.sum(dims)  # (K, n) or, joint, (K,)
-    if layout.data is None:
-        log_prob = log_prob.unsqueeze(-1)
-    return log_prob.expand(K, n)
+@dataclass(frozen=True)
+class _Rows:
+    """Sums a site's log probability over every plate but the data's and the particles', to `(*S, K, n)`."""
+
+    layout: Layout
+    strata: tuple[int, ...]
+    K: int
+    n: int
+
+    def __call__(self, log_prob: Tensor) -> Tensor:
+        layout, left = self.layout, self.layout.nesting + 1 + len(self.strata)
+        log_prob = log_prob.reshape((1,) * (left - log_prob.dim()) + log_prob.shape)
+        dims = [d for d in range(-layout.nesting, 0) if d != layout.data_dim]
+        if dims:
+            log_prob = log_prob.sum(dims)  # (*S, K, n) or, joint, (*S, K)
+        if layout.data is None:
+            log_prob = log_prob.unsqueeze(-1)
+        return self.expand(log_prob)
+
+    def expand(self, log_prob: Tensor) -> Tensor:
+        return log_prob.expand(*self.strata, self.K, self.n)
 
 
 def _has_enumerated_dims(site: Site, layout: Layout) -> bool:
-    """Whether a site's log probability has dimensions to the left of the particles."""
+    """Whether a site's log probability has dimensions to the left of the particles and strata."""
     reach = max(len(site["fn"].batch_shape), site["value"].dim() - site["fn"].event_dim)
-    return bool(layout.enumerated) and reach > layout.nesting + 1
+    return bool(layout.enumerated) and reach > -layout.leftmost
 
 
-def _sum_out(trace: Trace, scales: Mapping[str, Any], layout: Layout) -> Tensor:
-    """Log of the sum, over enumerated sites, of the product of the factors named: `(K, n)` less axes of size one."""
+def _sum_out(trace: Trace, scales: Mapping[str, Any], strata: Mapping[str, tuple[int, int]], rows: _Rows) -> Tensor:
+    """Log of the sum, over enumerated sites, of the product of the factors named, `(*S, K, n)`."""
     sites = sample_sites(trace)
     for name, scale in scales.items():
         if isinstance(scale, Tensor) or not math.isclose(scale, 1.0):
@@ -176,14 +214,14 @@ def _sum_out(trace: Trace, scales: Mapping[str, Any], layout: Layout) -> Tensor:
         dims = factor._pyro_dims
         factors[dims] = factors[dims] + factor if dims in factors else factor
     symbols: Any = trace.plate_to_symbol
-    rows = [symbols[plate] for plate in ("particles", layout.data) if plate in symbols]
-    output = "".join(s for s in rows if any(s in dims for dims in factors))  # packing drops axes of size one
+    axes = [*(plate_of(site) for site in sorted(strata, key=lambda site: strata[site])), "particles", rows.layout.data]
+    found = {axis: symbols[axis] for axis in axes if any(symbols.get(axis, ".") in dims for dims in factors)}
     total: Tensor
     (total,) = einsum(
-        ",".join(factors) + "->" + output,
+        ",".join(factors) + "->" + "".join(found.values()),
         *factors.values(),
         plates="".join(symbols.values()),
         backend="pyro.ops.einsum.torch_log",
         modulo_total=True,  # every axis of the output is a plate, so nothing is left out
     )
-    return total if symbols.get(layout.data, ".") in output else total.unsqueeze(-1)
+    return rows.expand(total[tuple(slice(None) if axis in found else None for axis in axes)])  # packing drops ones

@@ -25,6 +25,8 @@ __all__ = [
     "check_sizes",
     "dense",
     "head",
+    "joined",
+    "one_hot",
 ]
 
 Activation = Callable[[], nn.Module]
@@ -306,3 +308,25 @@ def check_size(name: str, value: int, *, least: int = 1) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"`{name}` must be an integer, at least {least}, got {value!r}")
     return value
+
+
+def one_hot(y: Tensor, classes: int, *, dtype: torch.dtype | None = None) -> Tensor:
+    """Classes as vectors, `(...)` to `(..., classes)`, without reading their values; a class out of range is all zero.
+
+    Example:
+        >>> one_hot(torch.tensor([2, 0]), 3)
+        tensor([[0., 0., 1.],
+                [1., 0., 0.]])
+    """
+    return (y.unsqueeze(-1) == torch.arange(classes, device=y.device)).to(dtype or torch.get_default_dtype())
+
+
+def joined(*parts: Tensor) -> Tensor:
+    """Vectors side by side, `(..., a)` and `(..., b)` to `(..., a + b)`, each repeated along the leading axes of others.
+
+    Example:
+        >>> joined(torch.zeros(7, 1, 1, 3), torch.zeros(5, 32, 2)).shape
+        torch.Size([7, 5, 32, 5])
+    """
+    leading = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+    return torch.cat([part.expand(*leading, part.shape[-1]) for part in parts], -1)

@@ -14,9 +14,10 @@ from torch.distributions import constraints
 
 from inference.flags import validating
 from inference.latents import LatentSpace, Placing
-from inference.layout import Layout, sample_sites
+from inference.layout import Layout
 from inference.pair import Pair, call
 from inference.particles import in_particles, inspect_pair
+from inference.sites import sample_sites
 
 pytestmark = pytest.mark.usefixtures("double")
 Model = Callable[[Tensor], Any]

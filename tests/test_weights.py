@@ -427,12 +427,6 @@ def extra_site(x: Tensor) -> None:
         pyro.sample("extra", dist.Normal(0.0, 1.0))
 
 
-def enumerated_guide(x: Tensor) -> None:
-    with pyro.plate("data", len(x)):
-        pyro.sample("y", dist.Categorical(torch.ones(3)), infer={"enumerate": "parallel"})
-        pyro.sample("z", dist.Normal(x[:, :2] / 2, 1.0).to_event(1))
-
-
 def unsupported(x: Tensor) -> None:
     with pyro.plate("data", len(x)):
         z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
@@ -468,7 +462,6 @@ def short(x: Tensor) -> None:
             "site `x` is observed in no plate, expected a plate over the 4 data",
         ),
         (no_event, toy.exact, r"site `x` has a log probability of shape \(4, 3\), expected \(\) from its plates"),
-        (partial(mixture, marginal=False), enumerated_guide, "site `y` is enumerated in the guide"),
         (unsupported, toy.exact, "site `x` cannot score its value"),
         (unobserved, toy.exact, "`model` observes nothing"),
         (mismatched, toy.exact, r"the pair does not take a batch of shape \(4, 3\): mat1 and mat2"),

@@ -24,12 +24,12 @@ from inference.batches import device_of
 from inference.draws import default_chunk
 from inference.flags import validating
 from inference.graph import Mode, check_mode
-from inference.layout import sample_sites
 from inference.pair import Pair, first_tensor
 from inference.particles import site_log_prob
 from inference.progress import progress_bar
 from inference.schedule import Annealing
 from inference.seeds import seeded
+from inference.sites import sample_sites
 from inference.weights import Source
 from ppmodels.contracts import Batch, Data
 

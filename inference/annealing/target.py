@@ -18,9 +18,11 @@ from torch import Tensor
 
 from inference.evaluation import inspect_for_evaluation
 from inference.latents import LatentSpace, Placing
-from inference.layout import Layout, first_line, sample_sites
+from inference.layout import Layout
 from inference.pair import Pair, call, size_of
 from inference.particles import in_particles, run_particles
+from inference.sites import first_line, sample_sites
+from inference.strata import is_enumerated
 from inference.weights import weigh_traces
 from ppmodels.contracts import Batch, Program
 
@@ -76,7 +78,16 @@ class Target:
                 `inference.evaluation.inspect_for_evaluation`.
         """
         base = pair.guide if start == "guide" else _prior(pair.model)
-        layout = inspect_for_evaluation(pair if _sums_out(pair.model, batch) else Pair(pair.model, base), batch)
+        summed = _summed_out(pair.model, batch)
+        layout = inspect_for_evaluation(pair if summed else Pair(pair.model, base), batch)
+        if start == "guide" and layout.summed:
+            raise ValueError(
+                f"site `{layout.summed[0]}` takes every value in the guide, which so has no density of the other "
+                'latents alone: begin at the prior with Annealing(start="prior")'
+            )
+        if start == "prior":
+            layout = layout.summing_in_model(summed)
+        layout = layout.without_strata()
         trace, _ = run_particles(Pair(pair.model, base), batch, 1, layout)
         others = [name for name in sample_sites(trace) if name not in layout.latents]
         if others:
@@ -136,16 +147,16 @@ def _prior(model: Program) -> Program:
     """A program that draws a model's latents as the model does, without those that are summed out."""
 
     def is_hidden(site: Any) -> bool:
-        return bool(site["infer"].get("was_observed")) or site["infer"].get("enumerate") == "parallel"
+        return bool(site["infer"].get("was_observed")) or is_enumerated(site["infer"])
 
     prior: Program = poutine.block(poutine.uncondition(model), hide_fn=is_hidden)
     return prior
 
 
-def _sums_out(model: Program, batch: Batch) -> bool:
-    """Whether a model has sites that are summed out: then its prior does not say all that its latents depend on."""
+def _summed_out(model: Program, batch: Batch) -> tuple[str, ...]:
+    """The sites a model has marked to be summed out: if any, its prior does not say all that its latents depend on."""
     sites = sample_sites(poutine.trace(lambda: call(model, batch)).get_trace())
-    return any(site["infer"].get("enumerate") == "parallel" for site in sites.values())
+    return tuple(name for name, site in sites.items() if is_enumerated(site["infer"]))
 
 
 def _latent_part(trace: Trace, layout: Layout) -> Trace:

@@ -52,13 +52,13 @@ class ELBO:
     def terms(self, weights: Weights) -> Tensor:
         """What is averaged, `(K, n)`."""
         if self.kl == "monte_carlo":
-            return weights.log_w
+            return weights.elbo_terms
         if not weights.analytic_kl:
             raise ValueError(
                 '`ELBO(kl="analytic")` needs weights with a closed-form KL for at least one site: pass '
                 "`analytic_kl=` to `log_weights`, or use `ELBO()`"
             )
-        terms = weights.log_w
+        terms = weights.elbo_terms
         for site, kl in weights.analytic_kl.items():
             terms = terms + weights.kl[site] - kl
         return terms
@@ -178,7 +178,7 @@ class CIWAE:
     def __call__(self, weights: Weights) -> Tensor:
         if self.beta in (0, 1):  # a share of nothing is nothing, of minus infinity too
             return ELBO()(weights) if self.beta else IWAE()(weights)
-        return self.beta * weights.log_w.mean(0) + (1 - self.beta) * IWAE()(weights)
+        return self.beta * weights.elbo_terms.mean(0) + (1 - self.beta) * IWAE()(weights)
 
     def curvature(self, log_w: Tensor) -> Tensor:
         """Second derivative in each log weight, `(K, n)`."""

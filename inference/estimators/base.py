@@ -8,14 +8,23 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor
 
-from inference.bounds import Bound, Split, source_of
+from inference.bounds import ELBO, Bound, Split, source_of
 from inference.draws import draw_weights
 from inference.layout import Layout
 from inference.pair import Pair
 from inference.weights import Weights
 from ppmodels.contracts import Batch
 
-__all__ = ["Ascent", "Estimator", "Setting", "Temper", "parts_of", "refuse_untrainable", "refuse_without_rsample"]
+__all__ = [
+    "Ascent",
+    "Estimator",
+    "Setting",
+    "Temper",
+    "parts_of",
+    "refuse_strata",
+    "refuse_untrainable",
+    "refuse_without_rsample",
+]
 
 Temper: TypeAlias = Callable[[Weights], Weights]
 """What is done to weights before they are judged: the KL's part weakened, or nothing."""
@@ -105,6 +114,23 @@ def refuse_untrainable(bound: Bound) -> None:
         raise ValueError(
             f"`bound` is {bound.name}, an upper bound, which training would push away from log p(x): expected a lower "
             "bound or an estimate; to have the guide lower it use `Split(ELBO(), CUBO(2))`"
+        )
+
+
+def refuse_strata(bound: Bound, estimator: Estimator, layout: Layout) -> None:
+    """Refuse what is not defined, or trains nothing, where sites of the guide are summed over."""
+    if not layout.strata:
+        return
+    if not getattr(estimator, "sums_strata", False) or isinstance(bound, Split):
+        what = f"`bound` is {bound.name}" if isinstance(bound, Split) else f"`estimator` is {estimator.name}"
+        raise ValueError(
+            f"site `{layout.strata[0]}` is summed over in the guide, and {what}, which is a function of single draws: "
+            "expected a plain bound with Pathwise(), or take the mark off the site"
+        )
+    if layout.summed and not isinstance(bound, ELBO):
+        raise ValueError(
+            f"site `{layout.summed[0]}` takes every value in the guide, where its probabilities cancel from the "
+            f"importance weights, so {bound.name} would not train them: expected `ELBO()`, and this bound to evaluate"
         )
 
 

@@ -46,6 +46,7 @@ class Pathwise(ByCoefficients):
 
     takes_kl_weight: ClassVar[bool] = True
     follows_path: ClassVar[bool] = True
+    sums_strata: ClassVar[bool] = True
 
     def coefficients(self, bound: Bound, log_w: Tensor) -> Coefficients:
         c = slope_of(bound, log_w)

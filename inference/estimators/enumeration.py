@@ -19,10 +19,11 @@ from inference.bounds import ELBO, Bound
 from inference.draws import gather
 from inference.estimators.base import Ascent, Setting, Temper
 from inference.flags import validating
-from inference.layout import Layout, Site, sample_sites
+from inference.layout import Layout
 from inference.pair import Pair, first_tensor, size_of
 from inference.particles import run_guide, run_particles
 from inference.seeds import seeded
+from inference.sites import Site, sample_sites
 from inference.weights import Weights, weigh_traces
 from ppmodels.contracts import Batch
 

@@ -32,10 +32,10 @@ from torch.distributions import (
 from inference.bounds import Bound, Split
 from inference.estimators.base import Ascent, Setting, Temper
 from inference.flags import validating
-from inference.layout import sample_sites
 from inference.pair import first_tensor
 from inference.particles import run_particles
 from inference.seeds import seeded
+from inference.sites import sample_sites
 from inference.weights import Weights
 from ppmodels.contracts import Batch
 

@@ -15,10 +15,10 @@ from inference.draws import gather
 from inference.estimators.base import Setting
 from inference.estimators.replaying import drawn_values, weigh_detached
 from inference.flags import validating
-from inference.layout import first_line, sample_sites
 from inference.pair import Pair, first_tensor
 from inference.particles import run_guide, run_particles, site_log_prob
 from inference.seeds import seeded
+from inference.sites import first_line, sample_sites
 from inference.weights import Weights, weigh_traces
 from ppmodels.contracts import Batch
 

@@ -11,8 +11,8 @@ from torch.utils.flop_counter import flop_registry
 
 from inference.graph.capture import Call, Captured, check_agrees
 from inference.graph.record import CaptureError
-from inference.layout import first_line
 from inference.seeds import seeded
+from inference.sites import first_line
 
 __all__ = ["INDUCTOR_BUDGET", "compiled", "seconds_to_compile", "seconds_to_replay"]
 

@@ -21,9 +21,9 @@ from torch.utils._pytree import tree_map_only
 from inference.graph.guards import Guards, leaving_no_trace
 from inference.graph.record import CaptureError, LastSite, Recorder
 from inference.graph.simplify import simplify
-from inference.layout import first_line
 from inference.pair import Pair
 from inference.seeds import seeded
+from inference.sites import first_line
 
 __all__ = ["Call", "Captured", "Traceable", "capture", "check_agrees"]
 
