@@ -12,6 +12,7 @@ from torch.distributions import TransformedDistribution, biject_to, constraints
 
 from ppmodels.conditionals import check_fits, layer_sites
 from ppmodels.distributions import as_vector, is_real
+from ppmodels.observed import check_data
 
 __all__ = ["Amortized"]
 
@@ -64,8 +65,7 @@ class Amortized(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Draws the latents of `x`, `(n, x_dim)`; returns the top one."""
-        if x.ndim != 2:
-            raise ValueError(f"`x` must have shape (n, x_dim), one row per datum, got {tuple(x.shape)}")
+        check_data(x)
         z = x
         with pyro.plate("data", len(x), dim=-1):
             for site, layer, support in zip(self.sites, self.layers, self.supports, strict=True):

@@ -1,6 +1,7 @@
 """Engines that fit, judge and diagnose any Pyro model/guide pair; they know no model of ours."""
 
 from inference.annealing import AnnealingWarning, ais, bdmc
+from inference.assignments import assign
 from inference.bounds import (
     AIS,
     CIWAE,
@@ -21,8 +22,17 @@ from inference.bounds import (
 )
 from inference.bracket import Bracket, paired_difference
 from inference.checkpoint import CheckpointError
+from inference.clusters import ClusterScores, cluster_scores
+from inference.codes import latent_codes
 from inference.compare import CrossedBoundsError, Ladder, compare_bounds
-from inference.diagnostics import active_units, effective_sample_size, pareto_khat
+from inference.diagnostics import (
+    Collapse,
+    CollapseWarning,
+    active_units,
+    effective_sample_size,
+    find_collapse,
+    pareto_khat,
+)
 from inference.draws import log_weights
 from inference.estimators import (
     STL,
@@ -39,14 +49,19 @@ from inference.estimators import (
 )
 from inference.fit import DivergedError, Fitted, fit
 from inference.flags import flushing_denormals
+from inference.free_bits import FreeBits
 from inference.gradient_snr import GradientSNR, gradient_snr
 from inference.graph import GraphWarning
 from inference.likelihood import FewParticlesWarning, LogLikelihood, log_likelihood
+from inference.neighbours import NeighbourErrors, knn_error
 from inference.objectives import LossParts, Objective, Phase, Task, Variational
 from inference.optim import adam, burda_schedule
+from inference.reconstruction import Reconstruction
 from inference.runs import Run, RunError
 from inference.schedule import Annealing
 from inference.simulate import Simulated, simulate
+from inference.terms import Augmented, Term
+from inference.usage import ComponentUsage, component_usage, sticks_for_mass
 from inference.weights import Weights
 
 __all__ = [
@@ -63,24 +78,32 @@ __all__ = [
     "VIMCO",
     "Annealing",
     "AnnealingWarning",
+    "Augmented",
     "Bound",
     "Bracket",
     "CheckpointError",
+    "ClusterScores",
+    "Collapse",
+    "CollapseWarning",
+    "ComponentUsage",
     "CrossedBoundsError",
     "DReG",
     "DivergedError",
     "Enumeration",
     "FewParticlesWarning",
     "Fitted",
+    "FreeBits",
     "GradientSNR",
     "GraphWarning",
     "GumbelSoftmax",
     "Ladder",
     "LogLikelihood",
     "LossParts",
+    "NeighbourErrors",
     "Objective",
     "Pathwise",
     "Phase",
+    "Reconstruction",
     "Renyi",
     "ReverseAIS",
     "ReweightedWakeSleep",
@@ -91,6 +114,7 @@ __all__ = [
     "Split",
     "StraightThrough",
     "Task",
+    "Term",
     "ThermodynamicCovariance",
     "VRMax",
     "Variational",
@@ -98,19 +122,26 @@ __all__ = [
     "active_units",
     "adam",
     "ais",
+    "assign",
     "bdmc",
     "bound",
     "burda_schedule",
+    "cluster_scores",
     "compare_bounds",
+    "component_usage",
     "effective_sample_size",
     "enumerate_latents",
     "estimate",
+    "find_collapse",
     "fit",
     "flushing_denormals",
     "gradient_snr",
+    "knn_error",
+    "latent_codes",
     "log_likelihood",
     "log_weights",
     "paired_difference",
     "pareto_khat",
     "simulate",
+    "sticks_for_mass",
 ]

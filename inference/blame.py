@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from inference.flags import validating
 from inference.layout import Layout
 from inference.pair import Pair
 from inference.particles import run_particles, site_log_prob
-from inference.sites import sample_sites
+from inference.sites import first_line, sample_sites
 from ppmodels.contracts import Batch
 
 __all__ = ["blame"]
@@ -22,7 +23,11 @@ def blame(pair: Pair, batch: Batch, layout: Layout, gradients: Mapping[str, Tens
         if not bool(torch.isfinite(value).all()):
             return f"parameter `{name}` is not finite"
     with torch.no_grad():
-        for trace in run_particles(pair, batch, 1, layout.without_strata()):
+        try:
+            traces = run_particles(pair, batch, 1, layout.without_strata())
+        except RuntimeError as error:  # a distribution of no numbers cannot be drawn from; validation knows why
+            return f"the pair does not run on this batch: {_why(pair, batch) or first_line(error)}"
+        for trace in traces:
             for name, site in sample_sites(trace).items():
                 for what, value in (("value", site["value"]), ("log probability", site_log_prob(site))):
                     wrong = ~torch.isfinite(value)
@@ -33,3 +38,13 @@ def blame(pair: Pair, batch: Batch, layout: Layout, gradients: Mapping[str, Tens
         if gradient is not None and not bool(torch.isfinite(gradient).all()):
             return f"the gradient of `{name}` is not finite"
     return "the loss is not finite, though every site is when drawn again"
+
+
+def _why(pair: Pair, batch: Batch) -> str:
+    """What Pyro's validation has against a batch; nothing, if it has nothing."""
+    try:
+        with validating(enabled=True):
+            pair.traces(batch)
+    except (RuntimeError, ValueError) as error:
+        return first_line(error)
+    return ""

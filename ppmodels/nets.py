@@ -80,6 +80,7 @@ class MLP(nn.Sequential):
         activation: what makes a nonlinearity, such as `nn.Tanh`.
         dropout: the probability of dropping a feature (Srivastava et al., 2014).
         batch_norm: normalise before each nonlinearity.
+        gain: how much larger the weights of the first layer begin, for inputs that are not of size about one.
 
     Example:
         >>> trunk = MLP(784, (200, 100))
@@ -95,12 +96,15 @@ class MLP(nn.Sequential):
         *,
         dropout: float = 0.0,
         batch_norm: bool = False,
+        gain: float = 1.0,
     ) -> None:
         widths = (check_size("in_features", in_features), *check_sizes("hidden", hidden))
+        if not 0.0 < gain < math.inf:
+            raise ValueError(f"`gain` must be a positive number, got {gain}")
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
             norm = BatchNorm(after) if batch_norm else None
-            layers += [dense(before, after), *_nonlinearity(activation, norm, dropout)]
+            layers += [dense(before, after, gain=1.0 if layers else gain), *_nonlinearity(activation, norm, dropout)]
         super().__init__(*layers)
         self.in_features, self.out_features = widths[0], widths[-1]
 
@@ -322,7 +326,7 @@ def one_hot(y: Tensor, classes: int, *, dtype: torch.dtype | None = None) -> Ten
 
 
 def joined(*parts: Tensor) -> Tensor:
-    """Vectors side by side, `(..., a)` and `(..., b)` to `(..., a + b)`, each repeated along the leading axes of others.
+    """Vectors side by side, `(..., a)` and `(..., b)` to `(..., a + b)`; leading axes are broadcast.
 
     Example:
         >>> joined(torch.zeros(7, 1, 1, 3), torch.zeros(5, 32, 2)).shape

@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 
 from .conditionals import check_fits, layer_sites
 from .distributions import as_vector
+from .observed import check_data
 from .priors import as_prior
 
 __all__ = ["VAE"]
@@ -27,7 +28,8 @@ class VAE(nn.Module):
     further left, so latents may have shape `(K, n, z_dim)`.
 
     Arguments:
-        prior: :math:`p(z_L)`, anything that `as_prior` takes.
+        prior: :math:`p(z_L)`, anything that `as_prior` takes. It is called outside the plate, so that what a
+            `SampledHyper` draws is shared by all data.
         likelihood: the conditional :math:`p(x \mid z_1)`, a module from vectors to a distribution.
         layers: the conditionals :math:`p(z_l \mid z_{l+1})` from the top down, in the order they are drawn.
 
@@ -79,16 +81,12 @@ class VAE(nn.Module):
     def forward(self, x: Tensor | None = None, *, n: int = 1) -> Tensor:
         """Draws the latents and, where `x` is not given, `n` data; returns the data."""
         if x is not None:
-            self._check_data(x)
+            check_data(x, getattr(self.likelihood, "out_features", None))
         top, *below = reversed(self.sites)
+        prior = self.prior()  # what it draws itself is shared by all data
         with pyro.plate("data", n if x is None else len(x), dim=-1):
-            z = pyro.sample(top, self.prior())  # (..., n, z_dim)
+            z = pyro.sample(top, prior)  # (..., n, z_dim)
             for site, layer in zip(below, self.layers, strict=True):
                 z = pyro.sample(site, as_vector(layer(z)))
             data: Tensor = pyro.sample("x", as_vector(self.likelihood(z)), obs=x)  # (..., n, x_dim)
         return data
-
-    def _check_data(self, x: Tensor) -> None:
-        x_dim = getattr(self.likelihood, "out_features", None)
-        if x.ndim != 2 or x_dim not in (None, x.shape[-1]):
-            raise ValueError(f"`x` must have shape (n, {x_dim or 'x_dim'}), one row per datum, got {tuple(x.shape)}")

@@ -480,7 +480,7 @@ def edit(run: Path) -> None:
 
 def swap(run: Path) -> None:
     path = run / "recipe.toml"
-    path.write_text(path.read_text().replace('name = "vae"\nz_dim = [\n    2,', 'name = "vae"\nz_dim = [\n    3,'))
+    path.write_text(path.read_text().replace("z_dim = [\n    2,", "z_dim = [\n    3,"))
 
 
 def forget(run: Path) -> None:

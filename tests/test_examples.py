@@ -6,9 +6,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 import inference.compare
-from examples import compare_bounds, digits
+from examples import compare_bounds, custom_prior, digits, gaussian_mixture_vae, semi_supervised, stick_breaking
 from ppmodels.data import Dataset
 
 ROWS = ["ELBO", "IWAE-20", "IWAE-1000", "Renyi(0.5)-1000", "TVO(20)-1000", "truncated-1000", "CUBO(2)-1000"]
@@ -52,3 +53,44 @@ def test_the_demo_trains_judges_and_goes_on(
     again = capsys.readouterr().out
     gain = re.compile("log p.x. of the pair fitted with iwae is (.+)")
     assert gain.findall(again) == gain.findall(first) != []
+
+
+@pytest.mark.filterwarnings("ignore:K = 1000 is too small")  # so little training is said to be little
+def test_a_prior_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Checked, trained, bracketed, sampled, diagnosed."""
+    custom_prior.main(epochs=1, size=60, n=4, steps=20, out=str(tmp_path / "shell.png"))
+    out = capsys.readouterr().out
+    assert out.startswith("ShellPrior: sound\n")
+    assert len(re.findall("^ *(reverse )?AIS-20x16 ", out, flags=re.MULTILINE)) == 3
+    assert re.search(r"log p\(x\) in \[.*\] nats per datum at 95%", out)
+    assert "median k-hat" in out
+    assert "z: " in out
+    assert (tmp_path / "shell.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_its_density_is_the_standard_normals_where_distances_are() -> None:
+    chi_square = torch.distributions.TransformedDistribution(
+        torch.distributions.Chi2(torch.tensor(5.0)), [torch.distributions.PowerTransform(torch.tensor(0.5))]
+    )
+    z = torch.randn(7, 5)
+    expected = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(-1)
+    torch.testing.assert_close(custom_prior.Shell(chi_square, 5).log_prob(z), expected)
+
+
+def test_sticks_are_broken_further_while_mass_remains(capsys: pytest.CaptureFixture[str]) -> None:
+    stick_breaking.main(epochs=1, size=60, components=2, most=4)
+    out = capsys.readouterr().out
+    assert re.findall(r"^(\d) components leave", out, flags=re.MULTILINE) == ["2", "4"]
+    assert len(re.findall("IWAE-500", out)) == 2
+    assert len(re.findall("error by neighbours", out)) == 2
+
+
+def test_clusters_are_found_and_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    gaussian_mixture_vae.main(1, 60)
+    assert "accuracy" in capsys.readouterr().out
+
+
+def test_labels_teach(capsys: pytest.CaptureFixture[str]) -> None:
+    semi_supervised.main(1, 10, 100)
+    found = re.findall(r"^(.+): error ([\d.]+)% .*10 labels of 100", capsys.readouterr().out, flags=re.MULTILINE)
+    assert [name for name, _ in found] == ["normal latent", "stick weights", "labels alone"]

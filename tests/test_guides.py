@@ -15,9 +15,9 @@ from torch.distributions import Beta, Dirichlet, Gamma, Independent, constraints
 
 from guides import Amortized, AmortizedFlow, AmortizedNormal, HierarchicalNormal
 from guides.amortized import _carry
-from ppmodels.agreement import disagreements
 from ppmodels.conditionals import ConditionalBernoulli, ConditionalFlow, ConditionalNormal
 from ppmodels.nets import MLP
+from ppmodels.priors.agreement import disagreements
 from ppmodels.vae import VAE
 
 pytestmark = pytest.mark.usefixtures("double")

@@ -16,22 +16,38 @@ from torch import distributions as td
 from torch import nn
 from torch.distributions import biject_to, constraints, kl_divergence
 
-from ppmodels import agreement
-from ppmodels.agreement import disagreements
 from ppmodels.conditionals import ConditionalFlow, ConditionalNormal
 from ppmodels.distributions import load_zuko
 from ppmodels.nets import MLP
 from ppmodels.priors import (
+    Autoregressive,
+    CategoricalPrior,
     FlowPrior,
     GaussianMixture,
+    Horseshoe,
+    LearnedHyper,
     Normal,
+    RelaxedCategorical,
+    SpikeAndSlab,
     StandardNormal,
+    StickBreakingMixture,
+    StudentT,
     VampPrior,
+    agreement,
     as_prior,
     check_prior,
 )
+from ppmodels.priors.agreement import disagreements
 
 pytestmark = pytest.mark.usefixtures("double")
+
+
+def at_random(prior):
+    """The same prior at other parameters: where it starts, half of them are zero."""
+    with torch.no_grad():
+        for parameter in prior.parameters():
+            parameter.add_(0.5 * torch.randn_like(parameter))
+    return prior
 
 
 def three_normals():
@@ -68,6 +84,21 @@ OURS = {
     "learned normal": lambda: Normal(torch.ones(3), 2.0, learned=True),
     "mixture": lambda: GaussianMixture(3, 10),
     "mixture of one": lambda: GaussianMixture(3, 1),
+    "full mixture": lambda: at_random(GaussianMixture(3, 4, covariance="full")),
+    "tied mixture": lambda: at_random(GaussianMixture(3, 4, covariance="tied")),
+    "mixture by sticks": lambda: at_random(StickBreakingMixture(3, 4)),
+    "horseshoe": lambda: Horseshoe(3, scale=torch.tensor([0.1, 1.0, 5.0]), learned=True),
+    "spike and slab": lambda: SpikeAndSlab(3, learned=True),
+    "student": lambda: StudentT(3, torch.tensor([1.0, 3.0, 30.0]), learned=True),
+    "student together": lambda: StudentT(3, 2.0, shared=True, learned=True),
+    "autoregressive": lambda: at_random(Autoregressive(3, (8,), components=3)),
+    "autoregressive of one": lambda: at_random(Autoregressive(1, (8,))),
+    "category": lambda: at_random(CategoricalPrior(3)),
+    "soft category": lambda: at_random(RelaxedCategorical(3, 0.5)),
+    "soft category near the corners": lambda: at_random(RelaxedCategorical(3, 0.05)),
+    "learned hyperprior": lambda: LearnedHyper(
+        {"scale": dist.Gamma(2.0, 2.0)}, lambda scale: dist.Laplace(torch.zeros(3), scale).to_event(1)
+    ),
     "vamp": lambda: VampPrior(ConditionalNormal(MLP(5, (8,)), 3), 7),
     "vamp of a flow": lambda: VampPrior(ConditionalFlow(MLP(5, (8,)), 3, hidden=(8,)), 4),
     "flow": lambda: FlowPrior(3, hidden=(8,)),
@@ -156,36 +187,6 @@ def test_closed_form_divergence_is_found(make):
     loc, scale = q.base_dist.loc, q.base_dist.scale
     expected = (0.5 * (loc**2 + scale**2 - 1) - scale.log()).sum(-1)
     torch.testing.assert_close(kl_divergence(q, as_prior(make())().expand((4,))), expected)
-
-
-class TestGaussianMixture:
-    def test_is_scipys(self):
-        prior, z = GaussianMixture(2, 3), torch.randn(6, 2)
-        with torch.no_grad():
-            prior.logits.copy_(torch.tensor([0.3, -1.0, 2.0]))
-        weights, loc, scale = (t.detach() for t in (prior.logits.softmax(0), prior.loc, prior.log_scale.exp()))
-        parts = [
-            w * stats.norm.pdf(z.numpy(), m, s).prod(-1)
-            for w, m, s in zip(*map(np.asarray, (weights, loc, scale)), strict=True)
-        ]
-        np.testing.assert_allclose(prior().log_prob(z).detach(), np.log(sum(parts)), rtol=1e-12)
-
-    @pytest.mark.parametrize(("z_dim", "components"), [(1, 2), (2, 10), (50, 10), (5, 1), (3, 500)])
-    def test_starts_with_mean_0_and_variance_1_and_even_components(self, z_dim, components):
-        prior = GaussianMixture(z_dim, components)
-        torch.testing.assert_close(prior().mean, torch.zeros(z_dim), rtol=0, atol=1e-12)
-        torch.testing.assert_close(prior().variance, torch.ones(z_dim), rtol=0, atol=1e-12)
-        assert len(prior.loc.detach().unique(dim=0)) == components
-        torch.manual_seed(1)
-        assert components <= 2 or not torch.equal(GaussianMixture(z_dim, components).loc, prior.loc)
-
-    def test_components_are_more_even_than_chance(self):
-        def nearest(points):
-            return (torch.cdist(points, points) + 1e9 * torch.eye(len(points))).min(0).values.min()
-
-        ours = [nearest(GaussianMixture(2, 64).loc.detach()) for _ in range(20)]
-        chance = [nearest(torch.randn(64, 2) * 0.75**0.5) for _ in range(20)]
-        assert np.median(ours) > 1.5 * np.median(chance)
 
 
 class TestVampPrior:
@@ -439,6 +440,7 @@ learned_loc = nn.Parameter(torch.zeros(3, dtype=torch.float64))
         ),
         (lambda: VampPrior(nn.Identity(), inputs=torch.zeros(5)), ValueError, r"\(components, x_dim\), got \(5,\)"),
         (lambda: VampPrior(nn.Identity(), 3), ValueError, "Identity does not say its `in_features`: give `inputs`"),
+        (lambda: FlowPrior(50, hidden=(64, 48)), ValueError, "`hidden` must be layers of at least 49 units"),
         (lambda: FlowPrior(2, bins=1), ValueError, "`bins` must be an integer, at least 2, got 1"),
         (lambda: disagreements(3, 100), TypeError, "expected a distribution, got int"),
     ],

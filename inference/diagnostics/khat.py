@@ -16,7 +16,8 @@ def pareto_khat(log_w: Tensor) -> Tensor:
 
     Below 0.5 the weights have a finite variance; above about 0.7 no practical K makes their mean reliable.
     Computed by ArviZ's PSIS in float64. NaN where the tail is too short to fit (K below 25 or so), or the weights
-    are not finite; minus infinity where they are all equal, as under the exact posterior.
+    are not finite; minus infinity where the largest are all equal, as under the exact posterior, or where one of a
+    few discrete states has them.
 
     References:
         Vehtari, Simpson, Gelman, Yao and Gabry, *Pareto Smoothed Importance Sampling*, 2024, arXiv 1507.02646.
@@ -44,8 +45,10 @@ def pareto_khat_of_tail(largest: Tensor, lowest: Tensor, num_particles: int) -> 
     values = np.where(np.isneginf(values), lowest_, values)  # a weight of zero leaves the right tail as it is
     finite = np.isfinite(values).all(axis=0) & np.isfinite(lowest_)
     rounding = 64 * torch.finfo(largest.dtype).eps * np.abs([values.max(axis=0), lowest_]).max(axis=0).clip(min=1.0)
-    with np.errstate(invalid="ignore"):
-        constant = finite & (num_particles > 1) & (values.max(axis=0) - lowest_ <= rounding)  # no tail to fit
+    length = math.ceil(min(num_particles / 5, 3 * math.sqrt(num_particles))) if num_particles >= 25 else num_particles
+    fitted = np.sort(values, axis=0)[-length:]  # (length, n)
+    with np.errstate(invalid="ignore"):  # no tail to fit
+        constant = finite & (num_particles > 1) & (fitted[-1] - fitted[0] <= rounding)
     khat[constant] = -np.inf
     for i in np.flatnonzero(finite & ~constant) if num_particles >= 25 else ():
         every = np.full(num_particles, values[:, i].min())  # below the tail only their number counts

@@ -155,11 +155,9 @@ def resume(
     json: JsonOption = False,
 ) -> None:
     """Go on with a run from its newest checkpoint, to the end its recipe asks for."""
-    from inference.runs import Run
-
     from . import experiment
 
-    begun = Run(run)
+    begun = experiment.begun(run)
     recipe = experiment.run_recipe(begun)
     place = experiment.parse_device(begun.manifest.get("device", "auto") if device is None else device)
     with _resumable(run):
@@ -288,7 +286,7 @@ def _resumable(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        begun = (folder / "manifest.json").exists()
+        begun = any((folder / part / "manifest.json").exists() for part in ("", "pretraining"))
         line("interrupted", f"go on with `ppmodels resume {folder}`" if begun else "nothing was written")
         raise typer.Exit(130) from None
 
@@ -317,8 +315,19 @@ def _print_evaluation(found: dict[str, Any]) -> None:
         f"{value['mc_se']:.3f} over draws; K = {found['num_particles']}",
         "k-hat": f"median {khat['median']:.2f}, too high for {khat['share_too_high']:.0%} of the data",
         "ESS": f"median {ess['median']:.0f}, least {ess['least']:.1f}",
-        "active units": ", ".join(units),
+        **({"active units": ", ".join(units)} if found["active_units"] else {}),
+        **({"components": "; ".join(found["components"].values())} if found["components"] else {}),
+        **({"clusters": _cluster_line(found["clusters"])} if found["clusters"] else {}),
         "seconds": f"{found['seconds']:.1f}",
     }
     for label, text in lines.items():
         print(f"{label:14}{text}")
+    for finding in found["findings"]:
+        print(f"{'finding':14}{finding}")
+
+
+def _cluster_line(scores: dict[str, float]) -> str:
+    return (
+        f"accuracy {scores['accuracy']:.3f} (named one to one; by majority {scores['majority_accuracy']:.3f}), "
+        f"NMI {scores['nmi']:.3f}, ARI {scores['ari']:.3f}, H(y | x) {scores['conditional_entropy']:.3f} nats"
+    )

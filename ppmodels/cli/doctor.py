@@ -19,7 +19,18 @@ __all__ = ["examine"]
 
 State = Literal["ok", "missing", "bad"]
 
-NEEDED = ("ppmodels", "torch", "pyro-ppl", "numpy", "pandas", "scipy", "arviz-base", "arviz-stats", "safetensors")
+NEEDED = (
+    "ppmodels",
+    "torch",
+    "pyro-ppl",
+    "numpy",
+    "pandas",
+    "scipy",
+    "scikit-learn",
+    "arviz-base",
+    "arviz-stats",
+    "safetensors",
+)
 WELCOME = ("zuko", "nutpie")
 FILES = {"mnist": "train-images-idx3-ubyte.gz", "omniglot": "chardata.mat"}
 

@@ -12,10 +12,8 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,27 +22,26 @@ import torch
 from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
-from inference.bounds import CIWAE, ELBO, IWAE, MIWAE, PIWAE, TVO, Bound, Renyi, VRMax, parse_bound
-from inference.diagnostics import active_units
-from inference.estimators import parse_estimator
-from inference.fit import Fitted, fit
+from inference.assignments import assign
+from inference.clusters import ClusterScores, cluster_scores
+from inference.diagnostics import Collapse, find_collapse
 from inference.likelihood import log_likelihood
-from inference.objectives import Variational
-from inference.optim import OptimizerFactory, ScheduleFactory, adam, burda_schedule
 from inference.pair import Pair
 from inference.runs import Run, RunError
 from inference.seeds import seeded
-from ppmodels.data import Dataset, load
-from ppmodels.recipes import Recipe, load_recipe, schema
+from ppmodels.data import Dataset
+from ppmodels.recipes import Recipe, load_recipe
+from ppmodels.sticks import stick_weights
 from ppmodels.zoo import build
 
 from . import pictures
+from .fitting import dataset, fit_recipe
 from .show import to_json
 
 __all__ = [
     "FittedRun",
+    "begun",
     "dataset",
     "evaluate",
     "fit_recipe",
@@ -68,106 +65,6 @@ def parse_device(text: str) -> torch.device:
             raise ValueError(f"`device` is {text}, but {gpus} CUDA devices are found here: use cpu, or auto")
         return torch.device(text)
     raise ValueError(f"`device` must be auto, cpu, cuda or cuda:INDEX, got {text!r}")
-
-
-def dataset(table: schema.Data, split: str = "train", *, device: torch.device | str = "cpu") -> Dataset:
-    """The data of a recipe: "train" (less what is held out), "valid" (held out), "test", or "all"."""
-    if split == "valid" and not table.validation:
-        raise ValueError("`split` is 'valid', but the recipe holds no data out: set `data.validation`")
-    part = "train" if split == "valid" else split
-    data = load(table.name, table.protocol, split=part, seed=table.seed, folder=table.folder, device=device)
-    if part == "train" and table.validation:
-        rest, held_out = data.hold_out(table.validation, seed=table.seed)
-        return held_out if split == "valid" else rest
-    return data
-
-
-# -- fit -----------------------------------------------------------------------------------------------------
-
-
-def fit_recipe(
-    recipe: Recipe,
-    out: str | Path | None = None,
-    *,
-    device: torch.device | str = "cpu",
-    resume: bool = False,
-    progress: bool | None = None,
-) -> Fitted:
-    """Fit the pair of a recipe to its data, into a run folder where one is named."""
-    for text in recipe.evaluation.bounds:
-        parse_bound(text)  # a wrong one is better known now than when all is fitted
-    training = recipe.training
-    data = dataset(recipe.data, device=device)
-    model, guide = build(recipe, data)
-    return fit(
-        model,
-        guide,
-        data,
-        _objective(recipe.bound),
-        epochs=training.epochs,
-        steps=training.steps,
-        batch_size=training.batch_size,
-        optimizer=_optimizer(training.optimizer, training.learning_rate),
-        schedule=_schedule(training, len(data)),
-        clip_norm=training.clip_norm,
-        validation=dataset(recipe.data, "valid", device=device) if recipe.data.validation else None,
-        patience=training.patience,
-        seed=recipe.seed,
-        out=out,
-        recipe=recipe.to_dict(),
-        resume=resume,
-        mode=training.mode,
-        report_every=training.report_every,
-        checkpoint_seconds=training.checkpoint_seconds,
-        progress=progress,
-    )
-
-
-def _objective(table: schema.Bound) -> Variational:
-    estimator = parse_estimator(table.estimator)
-    return Variational(_bound(table), table.num_particles, kl_warmup=table.kl_warmup, estimator=estimator)
-
-
-def _bound(table: schema.Bound) -> Bound:
-    match table:
-        case schema.ELBO():
-            return ELBO(table.kl)
-        case schema.IWAE():
-            return IWAE()
-        case schema.Renyi():
-            return Renyi(table.alpha)
-        case schema.VRMax():
-            return VRMax()
-        case schema.MIWAE():
-            return MIWAE(table.groups)
-        case schema.PIWAE():
-            return PIWAE(table.groups)
-        case schema.CIWAE():
-            return CIWAE(table.beta)
-        case schema.TVO():
-            return TVO(table.partitions)
-
-
-def _optimizer(table: schema.Optimizer, lr: float) -> OptimizerFactory:
-    match table:
-        case schema.Adam():
-            return adam(lr, betas=table.betas, eps=table.eps)
-        case schema.AdamW():
-            return partial(torch.optim.AdamW, lr=lr, betas=table.betas, weight_decay=table.weight_decay)
-        case schema.Adamax():
-            return partial(torch.optim.Adamax, lr=lr, betas=table.betas)
-        case schema.SGD():
-            return partial(torch.optim.SGD, lr=lr, momentum=table.momentum)
-
-
-def _schedule(training: schema.Training, num_data: int) -> ScheduleFactory | None:
-    epochs = training.epochs or math.ceil((training.steps or 1) / math.ceil(num_data / training.batch_size))
-    schedules: dict[str, ScheduleFactory] = {
-        "burda": burda_schedule(epochs),
-        "cosine": partial(CosineAnnealingLR, T_max=epochs),
-        "plateau": ReduceLROnPlateau,
-    }
-    return schedules.get(training.schedule)
 
 
 # -- what a run says -----------------------------------------------------------------------------------------
@@ -194,6 +91,12 @@ class FittedRun:
     def describe(self, data: Dataset) -> dict[str, Any]:
         """What data a number was computed on, under the recipe's protocol."""
         return data.describe() | {"protocol": self.recipe.data.protocol}
+
+
+def begun(folder: Path) -> Run:
+    """The run in a folder; one that was stopped before it came to its bound is found by its pretraining."""
+    before = folder / "pretraining"
+    return Run(before if not (folder / "manifest.json").exists() and before.is_dir() else folder)
 
 
 def run_recipe(run: Run) -> Recipe:
@@ -229,7 +132,9 @@ def evaluate(
         seed=table.seed,
         mode=table.mode,
     )
-    units = active_units(*pair, data.head(500), batch_size=table.batch_size, seed=table.seed)
+    collapse = _collapse(fitted, data.head(500))
+    units = collapse.units
+    clusters = _clusters(fitted, data) if "y" in collapse.components and data.labels is not None else None
     result = {
         "run": str(fitted.run.folder),
         "recipe": fitted.recipe.name,
@@ -240,11 +145,29 @@ def evaluate(
         "khat": {"median": float(found.khat.median()), "share_too_high": found.unreliable},
         "ess": {"median": float(found.ess.median()), "least": float(found.ess.min())},
         "active_units": {k: {"active": units.count[k], "of": v.numel()} for k, v in units.variance.items()},
+        "components": {k: str(usage) for k, usage in collapse.components.items()},
+        "clusters": clusters and clusters.to_frame().set_index("score")["value"].to_dict(),
+        "findings": list(collapse.findings()),
         "seconds": round(time.monotonic() - start, 3),
     }
     fitted.run.write("per_datum.csv", found.to_frame().to_csv(index_label="datum"))
     fitted.run.write("evaluation.json", to_json(result) + "\n")
     return result
+
+
+def _collapse(fitted: FittedRun, data: Dataset) -> Collapse:
+    """Which components and units the guide makes use of."""
+    table, of = fitted.recipe.evaluation, fitted.recipe.model
+    has_sticks = of.name in ("sbvae", "dlgmm") or getattr(of, "sticks", None) is not None
+    sticks = {"logit_v": stick_weights} if has_sticks else {}
+    return find_collapse(fitted.model, fitted.guide, data, shares=sticks, batch_size=table.batch_size, seed=table.seed)
+
+
+def _clusters(fitted: FittedRun, data: Dataset) -> ClusterScores:
+    """How well clusters are classes, on the split that was asked for, training data or not."""
+    table = fitted.recipe.evaluation
+    r = assign(fitted.model, fitted.guide, data, batch_size=table.batch_size, seed=table.seed)
+    return cluster_scores(r, data, on_training_labels=True)
 
 
 def sample(fitted: FittedRun, n: int, *, seed: int = 0) -> Tensor:

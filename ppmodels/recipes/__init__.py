@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from .messages import RecipeError, explain, nearest
-from .schema import Recipe
+from .schema import VARIANTS, Recipe
 
 __all__ = ["Recipe", "RecipeError", "load_recipe", "nearest", "recipe_names"]
 
@@ -91,7 +91,10 @@ def _parse(override: str) -> tuple[str, Any]:
 
 
 def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables over tables, key by key; a variant given by name alone is a table of its name."""
+    """Tables over tables, key by key; a variant given by name alone is a table of its name.
+
+    Where a variant takes the place of another, what it does not have goes with the other.
+    """
     merged = dict(base)
     if {"epochs", "steps"} & changes.keys():  # either of the two takes the place of the other
         merged = {key: value for key, value in merged.items() if key not in ("epochs", "steps")}
@@ -100,6 +103,14 @@ def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
         if isinstance(before, str):
             before = {"name": before}
         if isinstance(before, Mapping) and isinstance(change, Mapping):
-            change = _merge(before, change)
+            change = _merge(_of_variant(before, change), change)
         merged[key] = change
     return merged
+
+
+def _of_variant(before: Mapping[str, Any], change: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is left of a table where a change names another variant: the keys that one has too."""
+    name = change.get("name")
+    if name in (None, before.get("name")) or name not in VARIANTS:
+        return before
+    return {key: value for key, value in before.items() if key in VARIANTS[name]}

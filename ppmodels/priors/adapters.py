@@ -10,9 +10,9 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .distributions import as_pyro, map_tensors, named_tensors, validation
+from ppmodels.distributions import as_pyro, map_tensors, named_tensors, validation
 
-__all__ = ["as_prior"]
+__all__ = ["Held", "as_prior", "refuse_gradients"]
 
 
 def as_prior(prior: nn.Module | Distribution | Callable[[], Distribution]) -> nn.Module:
@@ -50,7 +50,7 @@ def as_prior(prior: nn.Module | Distribution | Callable[[], Distribution]) -> nn
     if isinstance(prior, nn.Module):
         return prior if as_pyro(distribution) is distribution else _ModulePrior(prior)
     if isinstance(prior, Distribution):
-        return _DistributionPrior(distribution)
+        return Held(distribution)
     return _FunctionPrior(prior, distribution)
 
 
@@ -65,13 +65,13 @@ class _ModulePrior(nn.Module):
         return as_pyro(self.module())
 
 
-class _DistributionPrior(nn.Module):
+class Held(nn.Module):
     """A distribution as a template, its tensors as buffers; each call fills the template anew."""
 
     def __init__(self, distribution: Distribution) -> None:
         super().__init__()
         self._template = distribution = as_pyro(distribution)
-        _refuse_gradients(distribution, "an object built once, whose graph is gone after the first step")
+        refuse_gradients(distribution, "an object built once, whose graph is gone after the first step")
         for name, tensor in named_tensors(distribution).items():
             self.register_buffer(name.replace(".", "_"), tensor.detach().clone())
 
@@ -90,7 +90,7 @@ class _FunctionPrior(nn.Module):
 
     def __init__(self, function: Callable[[], Distribution], distribution: Distribution) -> None:
         super().__init__()
-        _refuse_gradients(distribution, "a function, and nobody finds the parameters that a function hides")
+        refuse_gradients(distribution, "a function, and nobody finds the parameters that a function hides")
         floats = [t for t in named_tensors(distribution).values() if t.is_floating_point()]
         self.register_buffer("_like", (floats[0] if floats else torch.zeros(0)).new_empty(0), persistent=False)
         self._function = function
@@ -122,14 +122,15 @@ def _check_shape(distribution: Any) -> None:
     )
 
 
-def _refuse_gradients(distribution: Distribution, reason: str) -> None:
+def refuse_gradients(distribution: Distribution, reason: str, argument: str = "prior") -> None:
+    """Refuses what depends on parameters, and is no module to own them."""
     needing = [name for name, tensor in named_tensors(distribution).items() if tensor.requires_grad]
     with torch.enable_grad(), validation(enabled=False):
         value = cast(Any, as_pyro(distribution))().detach()
         if not needing and not distribution.log_prob(value).requires_grad:
             return
     raise ValueError(
-        f"`prior` has parameters to learn ({', '.join(needing) or 'inside'}), but it is {reason}: pass a "
+        f"`{argument}` has parameters to learn ({', '.join(needing) or 'inside'}), but it is {reason}: pass a "
         "module that makes the distribution in its forward, `flow` and not `flow()`, or for a normal "
         "`priors.Normal(loc, scale, learned=True)`"
     )

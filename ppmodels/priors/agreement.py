@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal, biject_to
 
-from .distributions import as_pyro, validation
+from ppmodels.distributions import as_pyro, validation
 
 __all__ = ["FALSE_ALARM", "disagreements"]
 
@@ -130,7 +130,7 @@ def _bridge(free: _Free, y: Tensor, notes: list[str]) -> Iterator[str]:
 
 def _frequencies(p: Any, num_samples: int, notes: list[str]) -> Iterator[str]:
     values, counts = p((num_samples,)).unique(dim=0, return_counts=True)
-    probability = p.log_prob(values).exp()
+    probability = p.log_prob(values).exp().detach()
     if float(probability.sum()) > 1 + SLACK:
         yield f"the probabilities of {len(values)} values sum to {float(probability.sum()):.4g}, above 1"
     expected = num_samples * probability

@@ -1,0 +1,84 @@
+"""How many pieces does a digit need? The weights of a broken stick for a code, broken further while mass remains.
+
+    python examples/stick_breaking.py     # two minutes on one core
+
+Beside it a normal latent of the same width, at equal epochs: the bound of each, log p(x) by importance sampling, and
+the error of classifying by the neighbours of a code. The stick starts with few pieces; while the last of them, which
+has all that is left, keeps more than a hundredth, it is broken further, and what was learned stays.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import nn
+
+from guides import AmortizedNormal, KumaraswamySticks
+from inference import (
+    ELBO,
+    FewParticlesWarning,
+    Variational,
+    adam,
+    compare_bounds,
+    fit,
+    knn_error,
+    latent_codes,
+    sticks_for_mass,
+)
+from ppmodels.conditionals import ConditionalBernoulli, ConditionalNormal
+from ppmodels.data import Dataset, digits
+from ppmodels.nets import MLP
+from ppmodels.priors import StandardNormal, StickBreaking
+from ppmodels.sbvae import SBVAE
+from ppmodels.sticks import stick_weights
+from ppmodels.vae import VAE
+
+OBJECTIVE = Variational(ELBO(kl="analytic"))
+
+
+def weights(model: SBVAE, guide: nn.Module, data: Dataset) -> torch.Tensor:
+    """A draw of the weights of each datum, `(n, K)`."""
+    return stick_weights(latent_codes(model, guide, data, "logit_v", draw=True))
+
+
+def grow(train: Dataset, components: int, most: int, epochs: int) -> tuple[SBVAE, nn.Module]:
+    """Fit; while mass remains break the stick further, and go on."""
+    prior = StickBreaking(components, 3.0)
+    decoder = MLP(components, (128,), nn.ReLU, gain=prior.gain)
+    model = SBVAE(prior, ConditionalBernoulli(decoder, train.x_dim, logits=train.logits()))
+    guide = KumaraswamySticks(MLP(train.x_dim, (128,), nn.ReLU), components, concentration=3.0)
+    while True:
+        fit(model, guide, train, OBJECTIVE, epochs=epochs, optimizer=adam(3e-3))
+        left = float(weights(model, guide, train)[:, -1].mean())
+        print(f"{model.components} components leave {left:.1%} of the stick in the last")
+        if left < 0.01 or 2 * model.components > most:
+            return model, guide
+        model, guide = model.grown(2 * model.components), guide.grown(2 * model.components)
+
+
+def main(epochs: int = 60, size: int | None = None, components: int = 5, most: int = 40) -> None:
+    torch.set_num_threads(1)  # nets this small only wait for each other on more
+    torch.manual_seed(0)
+    train, test = digits("static", split="train"), digits("static", split="test")
+    train, test = train.head(size or len(train)), test.head(size or len(test))
+    sticks = grow(train, components, most, epochs)
+    needed = sticks_for_mass(weights(*sticks, test)).double()
+    print(f"99 % of the mass is in {needed.mean():.1f} components on average, {int(needed.max())} at most\n")
+    normal = (
+        VAE(StandardNormal(8), ConditionalBernoulli(MLP(8, (128,), nn.ReLU), train.x_dim, logits=train.logits())),
+        AmortizedNormal(ConditionalNormal(MLP(train.x_dim, (128,), nn.ReLU), 8)),
+    )
+    fit(*normal, train, OBJECTIVE, epochs=3 * epochs, optimizer=adam(3e-3))
+    for name, pair, where in (
+        ("sticks", sticks, {"site": "logit_v", "of": stick_weights}),
+        ("normal", normal, {"site": "z"}),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FewParticlesWarning)
+            print(f"{name}\n{compare_bounds(*pair, test, ['elbo', 'iwae:5', 'iwae:500'])}")
+        print(f"{knn_error(*pair, train, test, k=(3, 5), **where)}\n")
+
+
+if __name__ == "__main__":
+    main()
