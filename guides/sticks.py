@@ -16,6 +16,7 @@ from ppmodels.nets import Trunk, check_size, head
 from ppmodels.sticks import LogitBeta, LogitGammaRatio, LogitKumaraswamy, LogitSticks
 
 from .amortized import Amortized
+from .growing import check_more, with_outputs
 
 __all__ = [
     "BetaSticks",
@@ -49,18 +50,17 @@ class ConditionalSticks(Conditional):
 
     def __init__(self, trunk: Trunk, out_features: int, *, concentration: float = 1.0) -> None:
         super().__init__(trunk, out_features)
-        if not concentration > FLOOR:
-            raise ValueError(f"`concentration` must be larger than {FLOOR}, got {concentration}")
-        self.start = concentration
+        self.start = _check_start(concentration)
         self.concentration1 = _head_at(trunk, out_features, 1.0)
         self.concentration0 = _head_at(trunk, out_features, concentration)
 
-    def grown(self, out_features: int) -> ConditionalSticks:
-        """A copy with more breaks, which begin where a is 1 and b is `concentration` whatever the datum."""
+    def grown(self, out_features: int, *, concentration: float | None = None) -> ConditionalSticks:
+        """A copy with more breaks, which begin where a is 1 and b is `concentration`, or as before, for every datum."""
         grown = copy.deepcopy(self)
         grown.out_features = out_features
-        grown.concentration1 = _with_rows(self.concentration1, out_features, _inverse(1.0))
-        grown.concentration0 = _with_rows(self.concentration0, out_features, _inverse(self.start))
+        grown.start = self.start if concentration is None else _check_start(concentration)
+        grown.concentration1 = with_outputs(self.concentration1, out_features, _inverse(1.0))
+        grown.concentration0 = with_outputs(self.concentration0, out_features, _inverse(grown.start))
         return grown
 
     def distribution(self, features: Tensor) -> Distribution:
@@ -95,13 +95,18 @@ class _Sticks(Amortized):
         breaks = check_size("components", components, least=2) - 1
         super().__init__([self.conditional(trunk, breaks, concentration=concentration)], sites=[site])
 
-    def grown(self, components: int) -> _Sticks:
-        """A copy with more components: what it knows stays, and new breaks begin at the prior's."""
+    def grown(self, components: int, *, concentration: float | None = None) -> _Sticks:
+        """A copy with more components: what it knows stays, and new breaks begin as all did.
+
+        Arguments:
+            components: the number of weights there will be.
+            concentration: where b starts; that of a prior which has learned it. As before where not given.
+        """
         (layer,) = self.layers
         assert isinstance(layer, ConditionalSticks)
         check_more(components, layer.out_features)
         grown = copy.deepcopy(self)
-        grown.layers[0] = layer.grown(components - 1)
+        grown.layers[0] = layer.grown(components - 1, concentration=concentration)
         return grown
 
 
@@ -137,11 +142,7 @@ class BetaSticks(_Sticks):
 
     Site: `logit_v`, the breaks' logits, of shape `(n, components - 1)`. Plate: `data`, dimension -1.
 
-    Arguments:
-        trunk: the net from data to features.
-        components: the number of weights, one more than there are breaks.
-        concentration: where b starts: the prior's.
-        site: the name of the latent.
+    Arguments: those of `KumaraswamySticks`.
 
     References:
         Implicit Reparameterization Gradients (Figurnov, Mohamed and Mnih, 2018), arXiv:1805.08498
@@ -157,11 +158,7 @@ class GammaSticks(_Sticks):
 
     Site: `logit_v`, the breaks' logits, of shape `(n, components - 1)`. Plate: `data`, dimension -1.
 
-    Arguments:
-        trunk: the net from data to features.
-        components: the number of weights, one more than there are breaks.
-        concentration: where b starts: the prior's.
-        site: the name of the latent.
+    Arguments: those of `KumaraswamySticks`.
 
     References:
         Stick-Breaking Variational Autoencoders (Nalisnick and Smyth, 2017), arXiv:1605.06197
@@ -175,11 +172,7 @@ class LogitNormalSticks(Amortized):
 
     Site: `logit_v`, the breaks' logits, of shape `(n, components - 1)`. Plate: `data`, dimension -1.
 
-    Arguments:
-        trunk: the net from data to features.
-        components: the number of weights, one more than there are breaks.
-        concentration: :math:`\alpha_0` of the prior, whose mean and scale a draw has at the start.
-        site: the name of the latent.
+    Arguments: those of `KumaraswamySticks`; a logit begins with the mean and scale it has under the prior.
 
     References:
         Stick-Breaking Variational Autoencoders (Nalisnick and Smyth, 2017), arXiv:1605.06197
@@ -188,29 +181,31 @@ class LogitNormalSticks(Amortized):
     def __init__(self, trunk: Trunk, components: int, *, concentration: float = 1.0, site: str = "logit_v") -> None:
         conditional = ConditionalNormal(trunk, check_size("components", components, least=2) - 1)
         super().__init__([conditional], sites=[site])
-        b = torch.as_tensor(concentration)
-        loc = torch.digamma(torch.ones(())) - torch.digamma(b)  # of the logit of Beta(1, b)
-        variance = torch.polygamma(1, torch.ones(())) + torch.polygamma(1, b)
-        self.start = {"loc": float(loc), "log_scale": float(variance.log() / 2)}
-        for name, bias in self.start.items():
+        self.start = _check_start(concentration)
+        for name, bias in _moments(self.start).items():
             nn.init.constant_(conditional.get_submodule(name).get_parameter("bias"), bias)
 
-    def grown(self, components: int) -> LogitNormalSticks:
-        """A copy with more components: what it knows stays, and new breaks begin at the prior's moments."""
+    def grown(self, components: int, *, concentration: float | None = None) -> LogitNormalSticks:
+        """A copy with more components: what it knows stays, and new breaks begin as all did.
+
+        Arguments: those of the `grown` of `KumaraswamySticks`.
+        """
         grown = copy.deepcopy(self)
         (layer,) = grown.layers
         assert isinstance(layer, ConditionalNormal)
         check_more(components, layer.out_features)
         layer.out_features = components - 1
-        for name, bias in self.start.items():
-            setattr(layer, name, _with_rows(layer.get_submodule(name), components - 1, bias))
+        grown.start = self.start if concentration is None else _check_start(concentration)
+        for name, bias in _moments(grown.start).items():
+            setattr(layer, name, with_outputs(layer.get_submodule(name), components - 1, bias))
         return grown
 
 
-def check_more(components: int, breaks: int) -> None:
-    """Refuses to grow to fewer components than so many breaks make, or as many."""
-    if check_size("components", components) <= breaks + 1:
-        raise ValueError(f"`components` must be larger than {breaks + 1}, got {components}")
+def _check_start(concentration: float) -> float:
+    """The argument `concentration`, refused where no breaks begin."""
+    if not FLOOR < concentration < math.inf:
+        raise ValueError(f"`concentration` must be a finite number larger than {FLOOR}, got {concentration}")
+    return float(concentration)
 
 
 def _head_at(trunk: Trunk, out_features: int, value: float) -> nn.Module:
@@ -222,17 +217,12 @@ def _head_at(trunk: Trunk, out_features: int, value: float) -> nn.Module:
 
 def _inverse(value: float) -> float:
     """Where softplus and the floor make that value."""
-    return math.log(math.expm1(value - FLOOR))
+    above = value - FLOOR
+    return above + math.log(-math.expm1(-above))
 
 
-def _with_rows(layer: nn.Module, out_features: int, bias: float) -> nn.Module:
-    """A linear layer with more outputs, the new ones constant."""
-    old_weight, old_bias = layer.get_parameter("weight"), layer.get_parameter("bias")
-    rows, columns = old_weight.shape
-    new: nn.Module = nn.utils.skip_init(
-        nn.Linear, columns, out_features, device=old_weight.device, dtype=old_weight.dtype
-    )
-    with torch.no_grad():
-        new.get_parameter("weight").copy_(torch.cat([old_weight, old_weight.new_zeros(out_features - rows, columns)]))
-        new.get_parameter("bias").copy_(torch.cat([old_bias, old_bias.new_full((out_features - rows,), bias)]))
-    return new
+def _moments(concentration: float) -> dict[str, float]:
+    """The heads of the normal that has the mean and the variance of the logit of a Beta(1, b) variable."""
+    one, b = torch.ones(()), torch.as_tensor(concentration)
+    variance = torch.polygamma(1, one) + torch.polygamma(1, b)
+    return {"loc": float(torch.digamma(one) - torch.digamma(b)), "log_scale": float(variance.log() / 2)}

@@ -110,6 +110,7 @@ class StyleGMVAE(nn.Module):
         2016), arXiv:1611.02648
 
     Example:
+        >>> from ppmodels.components import ConditionalNormals
         >>> from ppmodels.conditionals import ConditionalBernoulli
         >>> from ppmodels.nets import MLP
         >>> from ppmodels.priors import StandardNormal

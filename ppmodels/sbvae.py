@@ -82,9 +82,11 @@ class SBVAE(nn.Module):
     def grown(self, components: int) -> SBVAE:
         """A copy with more components, which share what the last one had.
 
-        Whatever their shares of it, the data have the same probability as before: nothing is forgotten, and with
-        the guide's own `grown` the bound stays where it was. So a truncation is found by training, while mass
-        remains: fit, look at the mean of `stick_weights(codes)[:, -1]`, grow, go on.
+        Whatever their shares of it, the data have the same probability as before: nothing is forgotten. Let the
+        guide grow by its own `grown`, told the prior's concentration where that is learned. With Kumaraswamy or beta
+        breaks the bound then stays where it was; the other families cannot have the prior's law, and each new break
+        costs them 0.01 to 0.6 nats (concentrations from 0.1 to 10) until they have learned. So a truncation is found
+        by training, while mass remains: fit, look at the mean of `stick_weights(codes)[:, -1]`, grow, go on.
 
         Raises:
             TypeError: the prior has no `grown`, or the likelihood's net does not begin with a linear layer.
@@ -92,5 +94,5 @@ class SBVAE(nn.Module):
         """
         if not isinstance(self.prior, StickBreaking):
             raise TypeError(f"`prior` must be a StickBreaking to be cut off later, got {type(self.prior).__name__}")
-        likelihood = widened(self.likelihood, components)
-        return SBVAE(self.prior.grown(components), likelihood)
+        prior = self.prior.grown(components)
+        return SBVAE(prior, widened(self.likelihood, components))

@@ -60,8 +60,14 @@ class StickBreaking(nn.Module):
 
     @property
     def gain(self) -> float:
-        r"""What brings the weights to size one, :math:`\sqrt{K (1 + \alpha_0)}`: see `SBVAE`."""
-        return math.sqrt(self.components * (1 + float(self.concentration.detach())))
+        r"""What brings the weights to size one, :math:`\mathbb{E}[\sum_k \pi_k^2 / K]^{-1/2}`: see `SBVAE`.
+
+        .. math:: \mathbb{E}\Bigl[\sum_k \pi_k^2\Bigr] = \frac{1 - r^{K-1}}{1 + \alpha_0} + r^{K-1}, \qquad
+            r = \mathbb{E}[(1 - v)^2] = \frac{\alpha_0}{\alpha_0 + 2}
+        """
+        concentration = float(self.concentration.detach())
+        last = (concentration / (concentration + 2)) ** (self.components - 1)  # E[pi_K^2]
+        return math.sqrt(self.components / ((1 - last) / (1 + concentration) + last))
 
     def grown(self, components: int) -> StickBreaking:
         """A copy that is cut off after more components."""

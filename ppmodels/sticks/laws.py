@@ -48,9 +48,15 @@ class LogitSticks(TorchDistribution):
         return new
 
     def _uniform(self, sample_shape: Any) -> Tensor:
-        """Uniform in (0, 1), neither end among them."""
-        u = torch.rand(self._extended_shape(torch.Size(sample_shape))).to(self.concentration1)
-        return u.clamp(torch.finfo(u.dtype).tiny, 1 - torch.finfo(u.dtype).eps / 2)
+        """Uniform in (0, 1), neither end among them.
+
+        Torch draws multiples of eps / 2, zero among them, which stands for all below the next: it becomes their
+        middle. The least positive number in its place would be a draw so far out, and so much more often than its
+        density says, that a mean of importance weights were no longer one.
+        """
+        shape, eps = self._extended_shape(torch.Size(sample_shape)), torch.finfo(self.concentration1.dtype).eps
+        u = torch.rand(shape, dtype=self.concentration1.dtype, device=self.concentration1.device)
+        return u.clamp(eps / 4, 1 - eps / 2)
 
 
 class LogitBeta(LogitSticks):
@@ -139,7 +145,7 @@ class LogitGammaRatio(LogitSticks):
 
     References:
         Stick-Breaking Variational Autoencoders (Nalisnick and Smyth, 2017), arXiv:1605.06197, section 3.2
-        Nonparametric Variational Inference for the Gamma process, as there: Knowles (2015), arXiv:1509.01631
+        Stochastic Gradient Variational Bayes for Gamma Approximating Distributions (Knowles, 2015), arXiv:1509.01631
 
     Example:
         >>> LogitGammaRatio(1.0, 1.0).log_prob(torch.tensor(0.0)).exp()

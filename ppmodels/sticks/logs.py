@@ -18,9 +18,12 @@ def log_beta(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _log1mexp(x: Tensor) -> Tensor:
-    """log(1 - exp(-x)) for x > 0, exact at either end."""
-    small = x < 0.6931
-    return torch.where(small, (-torch.expm1(-x.clamp_max(1.0))).log(), torch.log1p(-(-x.clamp_min(0.5)).exp()))
+    """log(1 - exp(-x)) for x > 0, exact at either end.
+
+    Near 0 by 1 - exp(-x) = 2 t / (1 + t), t = tanh(x / 2): a compiler may make exp(x) - 1 of `expm1`, and zero of that.
+    """
+    t = torch.tanh(x.clamp_max(1.0) / 2)
+    return torch.where(x < 0.6931, (2 * t / (1 + t)).log(), torch.log1p(-(-x.clamp_min(0.5)).exp()))
 
 
 def loglog_power(x: Tensor) -> Tensor:
