@@ -5,9 +5,11 @@ A test at 4 standard errors fails for one seed in 16,000 for each number that it
 
 import math
 
+import pyro
 import pytest
 import torch
 from scipy import stats
+from torch import nn
 from torch.distributions import biject_to, kl_divergence
 
 from guides import Amortized
@@ -93,6 +95,28 @@ class TestHardCategories:
         expected = torch.tensor([0.0, 1.0, -2.0]).log_softmax(0)
         torch.testing.assert_close(prior().log_prob(torch.eye(3)), expected)
         assert not list(CategoricalPrior(3, learned=False).parameters())
+
+    def test_a_guide_may_take_all_its_values(self):
+        """Summed out on both sides the bound is the exact ELBO, the mean weight is p(x), and training needs no luck."""
+        model, guide = hard()
+        x = data()
+
+        class EveryValue(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.q = guide.layers[0]
+
+            def forward(self, x):
+                with pyro.plate("data", len(x)):
+                    return pyro.sample("z", self.q(x), infer={"enumerate": "parallel"})
+
+        weights = log_weights(model, EveryValue(), x, 2)
+        torch.testing.assert_close(ELBO()(weights), exact_elbo(model, guide, x))
+        torch.testing.assert_close(IWAE()(weights), log_joint(model, x).logsumexp(-1))
+        pair = Pair(model, EveryValue())
+        mean, _ = mean_gradient(Variational(ELBO()), pair, x, 1)
+        expected = torch.autograd.grad(-exact_elbo(model, guide, x).mean(), list(pair.parameters(x).values()))
+        torch.testing.assert_close(mean, torch.cat([g.flatten() for g in expected]))
 
     def test_divergence_has_a_closed_form(self):
         model, guide = hard()

@@ -14,7 +14,7 @@ from torch import distributions as td
 from torch import nn
 from torch.distributions import biject_to
 
-from guides import AmortizedNormal, SharedNormal
+from guides import AmortizedNormal, KumaraswamySticks, SharedNormal
 from inference import (
     ELBO,
     Annealing,
@@ -28,9 +28,12 @@ from inference import (
     log_weights,
 )
 from inference.pair import Pair
-from ppmodels.conditionals import ConditionalNormal, HomoscedasticNormal
-from ppmodels.nets import MLP
+from ppmodels.conditionals import ConditionalBernoulli, ConditionalNormal, HomoscedasticNormal
+from ppmodels.m2 import M2
+from ppmodels.nets import MLP, joined
 from ppmodels.priors import LearnedHyper, Normal, SampledHyper, check_prior
+from ppmodels.sbvae import SBVAE
+from ppmodels.sticks import LogitBeta, stick_weights
 from ppmodels.vae import VAE
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -202,6 +205,36 @@ class TestSampledHyper:
         q = td.Normal(guide.loc["m"], guide.log_scale["m"].exp())
         torch.testing.assert_close(found, share * td.kl_divergence(q, td.Normal(0.0, 2.0)).detach())
         assert log_weights(model, guide, x, 2, joint=True).kl["m"].shape == (2, 1)
+
+    @pytest.mark.parametrize("family", ["sticks", "classes"])
+    def test_other_models_share_it_too(self, family):
+        """The weight of all data at once, written out at the guide's draws; classes are summed out in the model."""
+        x = torch.bernoulli(torch.full((5, 4), 0.5))
+        if family == "sticks":
+            prior = SampledHyper(
+                {"h": td.Gamma(2.0, 1.0)}, lambda h: LogitBeta(torch.ones(2), h[..., None]).to_event(1)
+            )
+            model = SBVAE(prior, ConditionalBernoulli(MLP(3, (8,)), 4))
+            guide, site = SharedNormal(KumaraswamySticks(MLP(4, (8,)), 3), prior), "logit_v"
+        else:
+            prior = SampledHyper(
+                {"h": td.Gamma(2.0, 1.0)}, lambda h: dist.Laplace(torch.zeros(2), h[..., None]).to_event(1)
+            )
+            model = M2(prior, ConditionalBernoulli(MLP(2 + 3, (8,)), 4), 3)
+            guide, site = SharedNormal(AmortizedNormal(ConditionalNormal(MLP(4, (8,)), 2)), prior), "z"
+        assert log_weights(model, guide, x, 7, joint=True).log_w.shape == (7, 1)
+        torch.manual_seed(3)
+        found = log_weights(model, guide, x, 1, joint=True, vectorize=False).log_w.squeeze()
+        torch.manual_seed(3)
+        q = poutine.trace(guide).get_trace(x)
+        q.compute_log_prob()
+        h, z = q.nodes["h"]["value"], q.nodes[site]["value"]
+        if family == "sticks":
+            log_p = LogitBeta(torch.ones(2), h).log_prob(z).sum() + model.likelihood(stick_weights(z)).log_prob(x).sum()
+        else:
+            given = torch.stack([model.likelihood(joined(z, row)).log_prob(x) for row in torch.eye(3)])  # (3, n)
+            log_p = td.Laplace(0.0, h).log_prob(z).sum() + (given.logsumexp(0) - math.log(3)).sum()
+        torch.testing.assert_close(found, log_p + td.Gamma(2.0, 1.0).log_prob(h) - q.log_prob_sum())
 
     def test_parameters_of_a_module_learn_with_it(self):
         class Shifted(nn.Module):

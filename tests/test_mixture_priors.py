@@ -125,6 +125,24 @@ class TestInitialise:
         again.initialise(codes, seed=3)
         assert torch.equal(again.loc, prior.loc)
 
+    @kinds
+    @pytest.mark.parametrize("make", [GaussianMixture, StickBreakingMixture])
+    def test_it_finds_the_clouds_that_codes_were_drawn_from(self, make, covariance):
+        """Locations, weights and covariances of a mixture of the same kind, each within 4 of its standard errors."""
+        tall, wide = torch.tensor([[0.3, 0.0], [0.0, 1.5]]), torch.tensor([[1.5, 0.0], [0.0, 0.3]])
+        rising, falling = torch.tensor([[0.7, 0.0], [0.6, 0.4]]), torch.tensor([[0.9, 0.0], [-0.5, 0.6]])
+        factors = {"diagonal": (tall, wide), "full": (rising, falling), "tied": (rising, rising)}[covariance]
+        truth, counts = torch.tensor([[6.0, 0.0], [-6.0, 2.0]]), (3000, 1000)
+        draws = [m + torch.randn(n, 2) @ L.T for m, L, n in zip(truth, factors, counts, strict=True)]
+        prior = make(2, 2, covariance=covariance)
+        prior.initialise(torch.cat(draws)[torch.randperm(4000)])
+        for c, (m, L, n) in enumerate(zip(truth, factors, counts, strict=True)):
+            S = L @ L.T
+            assert ((prior.loc[c] - m).abs() <= 4 * (S.diagonal() / n).sqrt()).all()
+            error = ((S**2 + S.diagonal()[:, None] * S.diagonal()) / n).sqrt()
+            assert ((covariances(prior)[c] - S).abs() <= 4 * error).all()
+        assert abs(prior.log_weights[0].exp() - 0.75) < 1e-6  # the clouds do not touch
+
     def test_in_place_and_in_single_precision(self):
         prior = GaussianMixture(2, 2, covariance="full").float()
         before = dict(prior.named_parameters())
@@ -140,6 +158,7 @@ class TestInitialise:
             (torch.zeros(9, 3), r"`codes` must have shape \(n, 2\), one row per datum, got \(9, 3\)"),
             (torch.zeros(9), r"`codes` must have shape \(n, 2\)"),
             (torch.full((9, 2), math.nan), "`codes` must be finite, got NaN or inf"),
+            (torch.eye(2).repeat(9, 1), "`codes` must have at least 3 different rows, .* got 2 among 18"),
         ],
     )
     @pytest.mark.parametrize("make", [GaussianMixture, StickBreakingMixture])

@@ -92,7 +92,7 @@ class NormalMixture(nn.Module, abc.ABC):
         The mixture of the same kind is fitted by EM, scikit-learn's, begun three times.
 
         Raises:
-            ValueError: the codes have another width, are not finite, or are fewer than the components.
+            ValueError: the codes have another width, are not finite, or fewer different ones than components.
         """
         self._check_codes(codes)
         kind = "diag" if self.covariance == "diagonal" else self.covariance
@@ -118,6 +118,11 @@ class NormalMixture(nn.Module, abc.ABC):
             raise ValueError(f"`codes` must be at least {components}, one for each component, got {len(codes)}")
         if not bool(codes.isfinite().all()):
             raise ValueError("`codes` must be finite, got NaN or inf: check the guide that made them")
+        if (distinct := len(codes.unique(dim=0))) < components:
+            raise ValueError(
+                f"`codes` must have at least {components} different rows, one for each component, got {distinct} among "
+                f"{len(codes)}: the guide that made them tells hardly any data apart"
+            )
 
     def _factors(self, covariances: Tensor) -> Tensor:
         """Scales, or lower triangular matrices, whose squares are the covariances."""

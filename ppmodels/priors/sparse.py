@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any, ClassVar, cast
 
-import numpy as np
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
@@ -22,8 +20,8 @@ from .settings import hold, log_positive
 __all__ = ["Horseshoe", "HorseshoeLaw", "SpikeAndSlab", "log_exp1e"]
 
 EULER = 0.5772156649015329
-MIDDLE = 3.0  # above it one quadrature of `log_exp1e` is exact to rounding, below it the other
-SMALL_NODES, LARGE_NODES = 10, 24
+MIDDLE = 3.0  # of `log_exp1e`: the series below it, the fraction above
+TERMS = 24  # of either
 
 
 class Horseshoe(nn.Module):
@@ -159,38 +157,25 @@ class HorseshoeLaw(TorchDistribution):
 def log_exp1e(x: Tensor) -> Tensor:
     r""":math:`\log(e^x E_1(x))` of the exponential integral :math:`E_1(x) = \int_x^\infty e^{-t} / t\, dt`, x > 0.
 
-    .. math:: E_1(x) = -\gamma - \log x + \int_0^1 \frac{1 - e^{-xt}}{t}\, dt, \qquad
-        e^x E_1(x) = \frac1x \int_0^\infty \frac{e^{-t}}{1 + t / x}\, dt
+    .. math:: E_1(x) = -\gamma - \log x - \sum_{k \ge 1} \frac{(-x)^k}{k\; k!}, \qquad
+        e^x E_1(x) = \cfrac{1}{x + 1 - \cfrac{1^2}{x + 3 - \cfrac{2^2}{x + 5 - \cdots}}}
 
-    The first integral, whose power series is that of :math:`E_1`, is taken for x < 3 by Gauss and Legendre's rule of
-    10 nodes, the second above by Gauss and Laguerre's of 24, which is the 24th convergent of the continued fraction.
-    Gradients are those of the rules, to as many digits.
+    The series is taken for x < 3, the continued fraction above, 24 terms of each. In float64 both err by less than
+    1e-12, and gradients, which are theirs, by 1e-11 of themselves. Nothing but `x` is a tensor here, so a graph of it
+    has no constants that would be copied to the device at every step.
 
     References:
-        Handbook of Mathematical Functions (Abramowitz and Stegun, 1964), 5.1.11, 5.1.22 and 25.4.45
+        Handbook of Mathematical Functions (Abramowitz and Stegun, 1964), 5.1.11 and 5.1.22
 
     Example:
         >>> log_exp1e(torch.tensor([1e-30, 1.0, 1e30], dtype=torch.float64))
         tensor([  4.2268,  -0.5169, -69.0776], dtype=torch.float64)
     """
-    (t, weights), (s, masses) = (
-        (torch.as_tensor(v).to(x) for v in rule) for rule in (_legendre(SMALL_NODES), _laguerre(LARGE_NODES))
-    )
     small, large = x.clamp_max(MIDDLE), x.clamp_min(MIDDLE)
-    entire = (-torch.expm1(-small.unsqueeze(-1) * t) * (weights / t)).sum(-1)  # (..., nodes) to (...)
-    below = small + (entire - EULER - small.log()).log()
-    above = (masses / (1 + s / large.unsqueeze(-1))).sum(-1).log() - large.log()  # (..., nodes) to (...)
-    return torch.where(x < MIDDLE, below, above)
-
-
-@cache
-def _legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights on (0, 1)."""
-    nodes, weights = np.polynomial.legendre.leggauss(count)
-    return (nodes + 1) / 2, weights / 2
-
-
-@cache
-def _laguerre(count: int) -> tuple[np.ndarray, np.ndarray]:
-    nodes, weights = np.polynomial.laguerre.laggauss(count)
-    return nodes, weights
+    series = torch.zeros_like(x)
+    for k in range(TERMS, 0, -1):
+        series = small * (series - (-1) ** k / (k * math.factorial(k)))
+    fraction = large + 2 * TERMS + 1
+    for k in range(TERMS, 0, -1):
+        fraction = large + (2 * k - 1) - k**2 / fraction
+    return torch.where(x < MIDDLE, small + (series - EULER - small.log()).log(), -fraction.log())
