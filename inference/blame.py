@@ -17,9 +17,16 @@ from ppmodels.contracts import Batch
 __all__ = ["blame"]
 
 
-def blame(pair: Pair, batch: Batch, layout: Layout, gradients: Mapping[str, Tensor | None]) -> str:
-    """One clause naming the first thing on a batch that is not finite: a parameter, a site, or a gradient."""
-    for name, value in pair.parameters(batch).items():
+def blame(
+    pair: Pair,
+    batch: Batch,
+    layout: Layout,
+    parameters: Mapping[str, Tensor],
+    gradients: Mapping[str, Tensor | None],
+) -> str:
+    """One clause naming the first thing on a batch that is not finite, a parameter, a site or a gradient, or why the
+    pair does not run on it."""
+    for name, value in parameters.items():
         if not bool(torch.isfinite(value).all()):
             return f"parameter `{name}` is not finite"
     with torch.no_grad():

@@ -177,10 +177,11 @@ class Loop:
             saved = self.run.latest()
             left = f"the last good checkpoint is step {saved.step if saved else 0} in {self.run.folder}"
             self.run.update(status="diverged", steps=self.step)
+        parameters = {name: value for phase in self.task.phases for name, value in phase.parameters.items()}
         raise DivergedError(
             f"training stopped at step {self.step} (epoch {self.step // self.per_epoch}): "
-            f"{blame(self.pair, batch, self.task.layout, gradients)}; {left}; start again with a lower learning rate, "
-            "or with `clip_norm`"
+            f"{blame(self.pair, batch, self.task.layout, parameters, gradients)}; {left}; start again with a lower "
+            "learning rate, or with `clip_norm`"
         )
 
     def report(self, window: Window, bar: Progress) -> dict[str, Any]:

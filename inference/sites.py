@@ -50,6 +50,7 @@ def first_line(error: Exception) -> str:
 
 
 def check_sites(guide_sites: dict[str, Site], model_sites: dict[str, Site]) -> None:
+    """Refuse sites that one program has and the other cannot do without, and marks that cannot be followed."""
     if not any(site["is_observed"] for site in model_sites.values()):
         raise ValueError("`model` observes nothing: expected a site with `obs=x`; is the batch passed on to it?")
     guided = {name for name, site in guide_sites.items() if not site["infer"].get("is_auxiliary")}
@@ -87,8 +88,16 @@ def _check_strata(name: str, site: Site) -> None:
             f'site `{name}` is marked infer={{"stratify": True}}, but {type(fn).__name__} has no components: expected '
             "a MixtureSameFamily"
         )
+    if not (is_enumerated(infer) or is_stratified(infer)):
+        return
+    if infer.get("is_auxiliary") and site["mask"] is not False:
+        raise ValueError(
+            f"site `{name}` is auxiliary and summed over in the guide, but its density counts, so the weights are too "
+            "large by the number of its values: expected it under `poutine.mask(mask=False)`, or its mixture in the "
+            'place of what follows, marked infer={"stratify": True}'
+        )
     plates = plates_of(site)
-    if (is_enumerated(infer) or is_stratified(infer)) and len(plates) != 1:
+    if len(plates) != 1:
         names = ", ".join(f"`{plate.name}`" for plate in plates) or "none"
         raise ValueError(
             f"site `{name}` is summed over in the guide within plates {names}, expected the data's alone: the sum is "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pyro
 import pyro.distributions as dist
@@ -375,6 +376,24 @@ def marked(distribution: dist.TorchDistribution, infer: dict[str, object]) -> Pr
 def test_sites_without_strata(guide: Program, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         log_weights(humps, guide, X, 2)
+
+
+def test_a_sum_over_an_auxiliary_site_does_not_count_its_density() -> None:
+    """With it every one of the values would be taken for a draw of its own, and the weights twice too large."""
+
+    def guide(x: Tensor, *, mask: bool | None) -> None:
+        with pyro.plate("data", len(x)):
+            with pyro.poutine.mask(mask=mask):
+                c = pyro.sample("c", dist.Bernoulli(0.3), infer=MARKED | {"is_auxiliary": True})
+            pyro.sample("z", dist.Normal(2 * c - 1, 1.2))
+
+    with pytest.raises(ValueError, match=r"site `c` is auxiliary and summed over .* `poutine.mask\(mask=False\)`"):
+        log_weights(humps, partial(guide, mask=True), X.abs(), 2)
+    z = torch.linspace(-9.0, 9.0, 20_001)[:, None]
+    log_p = dist.Normal(0.0, 1.0).log_prob(z) + dist.Normal(z.square(), 0.8).log_prob(X.abs())
+    exact = torch.trapezoid(log_p.exp(), z[:, 0], dim=0)
+    w = log_weights(humps, partial(guide, mask=False), X.abs(), 20_000).log_w.exp()
+    assert bool(((w.mean(0) - exact).abs() < 4 * w.std(0) / 20_000**0.5).all())  # false alarm: 4 x 6e-5
 
 
 def test_strata_of_each_pixel_are_refused() -> None:

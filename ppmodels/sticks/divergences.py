@@ -2,12 +2,12 @@ r"""Divergences between the laws of breaks, registered with `torch.distributions
 
 from __future__ import annotations
 
-from functools import cache
+import math
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Beta, kl_divergence, register_kl
+from torch.nn.functional import softplus
 
 from .laws import LogitBeta, LogitKumaraswamy
 from .logs import log1m_expexp, log_beta, loglog_power
@@ -60,19 +60,18 @@ def mean_log_rest(a: Tensor, b: Tensor) -> Tensor:
     References:
         Double exponential formulas for numerical integration (Takahasi and Mori, 1974)
     """
-    exponentials, weights = (torch.as_tensor(v).to(a) for v in _nodes(NODES))
+    exponentials, weights = _nodes(a)
     x = exponentials / b.unsqueeze(-1)  # (..., nodes): v^a = 1 - e^-x
     log_rest = log1m_expexp(loglog_power(x) - a.log().unsqueeze(-1))
     return ((log_rest + x) * weights).sum(-1) - 1 / b
 
 
-@cache
-def _nodes(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """-log(u) and the weights of the nodes u in (0, 1)."""
-    t = np.linspace(-REACH, REACH, count)
-    bend = np.pi * np.sinh(t)
-    weights = np.cosh(t) * np.exp(-np.abs(bend)) / (1 + np.exp(-np.abs(bend))) ** 2
-    return np.logaddexp(0, -bend), weights / weights.sum()
+def _nodes(like: Tensor) -> tuple[Tensor, Tensor]:
+    """-log(u) and the weights of the nodes u in (0, 1), `(NODES,)` each, made where `like` is."""
+    t = torch.linspace(-REACH, REACH, NODES, dtype=like.dtype, device=like.device)
+    bend = math.pi * t.sinh()
+    weights = t.cosh() * bend.sigmoid() * (-bend).sigmoid()
+    return softplus(-bend), weights / weights.sum()
 
 
 @register_kl(LogitKumaraswamy, LogitBeta)  # type: ignore[untyped-decorator]
