@@ -216,7 +216,7 @@ def test_pretraining_puts_the_mixture_where_the_codes_are(tmp_path: Path) -> Non
             {"data.labels": 10},
             "must be 0 for the model 'gmvae', which takes none, got 10",
         ),
-        ("digits-m2", {"data.labels": 0}, "`data.labels` must be positive with `bound.label_weight` = 10, got 0"),
+        ("digits-m2", {"data.labels": 0}, "`data.labels` must be positive with `bound.label_weight` = 1, got 0"),
         ("digits-gmvae", {"pretraining.epochs": 3}, "`pretraining.epochs` must be 0 for the model 'gmvae', got 3"),
         ("digits-sbvae", {"model.components": 1}, "`model.components` must be greater than or equal to 2, got 1"),
         ("digits-sbvae", {"model.prior.concentration": -1.0}, "`model.prior.concentration` must be greater than 0"),
@@ -240,12 +240,12 @@ def test_labels_are_counted_once_whatever_their_share() -> None:
     assert isinstance(data, PartlyLabelled)
     assert isinstance(objective, Augmented)
     term = objective.terms["log_q_labels"]
-    assert term.weight == pytest.approx(10.0 / data.labelled_share)
+    assert term.weight == pytest.approx(1 / data.labelled_share)
     x, y = data.all()
     known = y >= 0
     mean = guide.log_prob(x[known], y[known]).mean()  # type: ignore[operator]
     found = term.weight * term((x, y)).mean()
-    torch.testing.assert_close(found, 10.0 * mean, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found, mean, rtol=1e-5, atol=1e-6)
 
 
 def test_an_autoencoder_is_no_bound() -> None:

@@ -26,7 +26,7 @@ from ppmodels.recipes import Recipe, schema
 from ppmodels.vade import VaDE
 from ppmodels.zoo import build
 
-__all__ = ["dataset", "fit_recipe", "objective"]
+__all__ = ["dataset", "fit_recipe", "objective", "training_data"]
 
 
 def dataset(table: schema.Data, split: str = "train", *, device: torch.device | str = "cpu") -> Dataset:

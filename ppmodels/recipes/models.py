@@ -49,6 +49,8 @@ class ModelTable(Table):
     """What stands between the layers of a net."""
     likelihood: Literal["bernoulli", "continuous_bernoulli", "normal"] = "bernoulli"
     """The distribution of a datum given the first latent."""
+    start_at_mean: bool = True
+    """Whether the last bias of a Bernoulli begins at the data's mean; clusters are found more easily without."""
 
     @property
     def layers(self) -> int:

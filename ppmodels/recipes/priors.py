@@ -53,6 +53,8 @@ class GaussianMixture(Table):
     """What shape they have: along the axes, any of its own, or any but all the same."""
     spread: Annotated[float, Field(ge=0, lt=1)] = 0.75
     """The share of the starting variance that lies between their locations."""
+    weights: Literal["learned", "equal"] = "learned"
+    """Whether some may weigh more than others."""
 
 
 class VampPrior(Table):

@@ -1,6 +1,6 @@
 """The models by name, and how a recipe becomes a model/guide pair.
 
-A new family enters by one table in `ppmodels.recipes.schema` and one `Entry` here.
+A new family enters by a table in `ppmodels.recipes.models`, a builder in `families` and an `Entry` here.
 
 >>> from ppmodels.data import digits
 >>> from ppmodels.recipes import load_recipe

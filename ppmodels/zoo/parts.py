@@ -53,7 +53,7 @@ def likelihood(table: schema.ModelTable, trunk: MLP, data: Dataset) -> nn.Module
     """The conditional of a datum on top of a net."""
     match table.likelihood:
         case "bernoulli":
-            return ConditionalBernoulli(trunk, data.x_dim, logits=data.logits())
+            return ConditionalBernoulli(trunk, data.x_dim, logits=data.logits() if table.start_at_mean else None)
         case "continuous_bernoulli":
             return ConditionalContinuousBernoulli(trunk, data.x_dim)
         case "normal":
@@ -77,7 +77,9 @@ def prior(table: schema.Prior, z_dim: int, guide: nn.Module, data: Dataset) -> n
         case schema.Normal():
             return priors.Normal(torch.full((z_dim,), table.loc), table.scale, learned=table.learned)
         case schema.GaussianMixture():
-            return priors.GaussianMixture(z_dim, table.components, covariance=table.covariance, spread=table.spread)
+            mixture = priors.GaussianMixture(z_dim, table.components, covariance=table.covariance, spread=table.spread)
+            mixture.logits.requires_grad_(table.weights == "learned")
+            return mixture
         case schema.StickBreakingMixture():
             return priors.StickBreakingMixture(z_dim, table.components, concentration=table.concentration)
         case schema.Autoregressive():
