@@ -1,4 +1,4 @@
-"""The recipes on the digits do what they are for: clusters that are classes, labels that teach, orderings of families."""
+"""The recipes on the digits do what they are for: clusters are classes, labels teach, families are ordered."""
 
 from __future__ import annotations
 
