@@ -217,6 +217,7 @@ def test_pretraining_puts_the_mixture_where_the_codes_are(tmp_path: Path) -> Non
             "must be 0 for the model 'gmvae', which takes none, got 10",
         ),
         ("digits-m2", {"data.labels": 0}, "`data.labels` must be positive with `bound.label_weight` = 1, got 0"),
+        ("digits-gmvae", {"model.prior.components": 1}, "`model.prior.components` must be at least 2 for .* got 1"),
         ("digits-gmvae", {"pretraining.epochs": 3}, "`pretraining.epochs` must be 0 for the model 'gmvae', got 3"),
         ("digits-sbvae", {"model.components": 1}, "`model.components` must be greater than or equal to 2, got 1"),
         ("digits-sbvae", {"model.prior.concentration": -1.0}, "`model.prior.concentration` must be greater than 0"),
@@ -226,6 +227,14 @@ def test_pretraining_puts_the_mixture_where_the_codes_are(tmp_path: Path) -> Non
 def test_parts_that_do_not_go_together(base: str, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_recipe(base, changes)
+
+
+@pytest.mark.parametrize("labels", [3, 5000])
+def test_labels_are_as_many_as_there_can_be(labels: int) -> None:
+    with pytest.raises(
+        ValueError, match=rf"`data.labels` must be from 10, .* to 1500, the training data, got {labels}"
+    ):
+        fitting.training_data(load_recipe("digits-m2", {"data.labels": labels}).data)
 
 
 def test_another_variant_leaves_behind_what_it_does_not_have() -> None:

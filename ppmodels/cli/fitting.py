@@ -84,7 +84,15 @@ def fit_recipe(
 def training_data(table: schema.Data, *, device: torch.device | str = "cpu") -> Dataset | PartlyLabelled:
     """What a pair is trained on: with labels, if the recipe gives any to the programs."""
     data = dataset(table, device=device)
-    return partly_labelled(data, table.labels, seed=table.seed) if table.labels else data
+    if not table.labels:
+        return data
+    classes = 0 if data.labels is None else len(data.labels.unique())
+    if not classes <= table.labels <= len(data):
+        raise ValueError(
+            f"`data.labels` must be from {classes}, one for each class, to {len(data)}, the training data, "
+            f"got {table.labels}"
+        )
+    return partly_labelled(data, table.labels, seed=table.seed)
 
 
 def _pretrain(

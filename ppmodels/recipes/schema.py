@@ -199,6 +199,9 @@ class Recipe(Table):
             yield f"`data.labels` must be 0 for the model {model!r}, which takes none, got {self.data.labels}"
         if self.bound.label_weight and not self.data.labels:
             yield f"`data.labels` must be positive with `bound.label_weight` = {self.bound.label_weight:g}, got 0"
+        if isinstance(self.model, GMVAE | VaDE) and self.model.prior.components < 2:
+            components = self.model.prior.components
+            yield f"`model.prior.components` must be at least 2 for the model {model!r}, got {components}"
         if self.pretraining.epochs and model != "vade":
             yield f"`pretraining.epochs` must be 0 for the model {model!r}, got {self.pretraining.epochs}"
 
