@@ -1,6 +1,7 @@
 """Guides, the recognition side of a pair: each is named for what it assumes about q(z | x)."""
 
 from .amortized import Amortized
+from .bits import AutoregressiveBernoulli, MeanFieldBernoulli
 from .clustering import ClusterGuide, MarginalClusters
 from .flow import AmortizedFlow
 from .hierarchical import HierarchicalNormal
@@ -16,6 +17,7 @@ __all__ = [
     "AmortizedFlow",
     "AmortizedMixture",
     "AmortizedNormal",
+    "AutoregressiveBernoulli",
     "BetaSticks",
     "ClusterGuide",
     "ConditionalKumaraswamy",
@@ -24,6 +26,7 @@ __all__ = [
     "KumaraswamySticks",
     "LogitNormalSticks",
     "MarginalClusters",
+    "MeanFieldBernoulli",
     "MeanFieldStyle",
     "MixtureGuide",
     "SharedNormal",

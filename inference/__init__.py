@@ -62,6 +62,7 @@ from inference.schedule import Annealing
 from inference.simulate import Simulated, simulate
 from inference.terms import Augmented, Term
 from inference.usage import ComponentUsage, component_usage, sticks_for_mass
+from inference.wake_sleep import WakeSleep
 from inference.weights import Weights
 
 __all__ = [
@@ -118,6 +119,7 @@ __all__ = [
     "ThermodynamicCovariance",
     "VRMax",
     "Variational",
+    "WakeSleep",
     "Weights",
     "active_units",
     "adam",

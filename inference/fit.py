@@ -22,7 +22,7 @@ from inference.flags import validating
 from inference.graph import Mode, check_mode
 from inference.loop import DivergedError, Loop
 from inference.objectives import Objective, Variational
-from inference.optim import OptimizerFactory, ScheduleFactory, adam
+from inference.optim import Optimizers, ScheduleFactory, adam
 from inference.pair import Pair, first_tensor
 from inference.progress import progress_bar
 from inference.runs import Run, RunError
@@ -64,7 +64,7 @@ def fit(
     epochs: int | None = None,
     steps: int | None = None,
     batch_size: int = 100,
-    optimizer: OptimizerFactory | None = None,
+    optimizer: Optimizers | None = None,
     schedule: ScheduleFactory | None = None,
     clip_norm: float | None = None,
     validation: Data | Batch | None = None,
@@ -89,7 +89,7 @@ def fit(
         steps: updates; give these or `epochs`.
         batch_size: data per update; the last batch of an epoch may be smaller.
         optimizer: a factory, called once per phase with its parameters: `adam(1e-3)`, or any `torch.optim` class with
-            its arguments bound by `functools.partial`.
+            its arguments bound by `functools.partial`. A mapping gives each phase its own by name.
         schedule: a factory of a learning-rate schedule, stepped once an epoch.
         clip_norm: largest norm of a phase's gradient.
         validation: data to score after every epoch, always with the same noise.

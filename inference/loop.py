@@ -19,7 +19,7 @@ from inference.checkpoint import Checkpoint, save_checkpoint
 from inference.graph import Mode
 from inference.metrics import Window
 from inference.objectives import Task
-from inference.optim import OptimizerFactory, ScheduleFactory
+from inference.optim import Optimizers, ScheduleFactory, by_phase
 from inference.pair import Pair
 from inference.progress import Progress
 from inference.runs import Run
@@ -65,9 +65,12 @@ class Loop:
     history: list[dict[str, Any]] = field(default_factory=list)
     modes: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def set_up(self, optimizer: OptimizerFactory, schedule: ScheduleFactory | None) -> None:
+    def set_up(self, optimizer: Optimizers, schedule: ScheduleFactory | None) -> None:
         """Make an optimiser, and a schedule if one is asked for, for every phase."""
-        self.optimizers = [optimizer(list(phase.parameters.values())) for phase in self.task.phases]
+        factories = by_phase(optimizer, [phase.name for phase in self.task.phases])
+        self.optimizers = [
+            factory(list(phase.parameters.values())) for factory, phase in zip(factories, self.task.phases, strict=True)
+        ]
         if any(isinstance(o, LBFGS) for o in self.optimizers):
             raise ValueError(
                 "`optimizer` makes LBFGS, which evaluates a loss with fresh noise many times a step; use adam"
@@ -154,10 +157,13 @@ class Loop:
         start = position * self.batch_size
         return self.data.batch(self.order[1][start : start + self.batch_size])
 
-    def update(self, batch: Batch) -> list[Report]:
-        """Step every phase once."""
+    def update(self, batch: Batch) -> list[Report | None]:
+        """Step every phase once whose turn it is."""
         self.clock.fill_(self.step)
-        return [stepper(batch, self.clock, self._check(stepper, batch)) for stepper in self.steppers]
+        return [
+            None if self.step % stepper.phase.every else stepper(batch, self.clock, self._check(stepper, batch))
+            for stepper in self.steppers
+        ]
 
     def _check(self, stepper: Stepper, batch: Batch) -> Callable[[Report], None] | None:
         """What looks at every update before it is made; none on a device that would have to be waited for."""

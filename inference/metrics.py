@@ -23,9 +23,11 @@ class Window:
         self.sums: dict[tuple[int, tuple[str, ...]], Tensor] = {}  # by the phase's place and the names of its parts
         self.counts: dict[tuple[int, tuple[str, ...]], int] = {}
 
-    def add(self, reports: Sequence[Report]) -> None:
-        """Count one step in; the reports of the phases, in order."""
+    def add(self, reports: Sequence[Report | None]) -> None:
+        """Count one step in; the reports of the phases, in order, `None` of one whose turn it was not."""
         for phase, report in enumerate(reports):
+            if report is None:
+                continue
             key = phase, report.names
             if key in self.sums:
                 self.sums[key] += report.numbers

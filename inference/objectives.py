@@ -1,7 +1,7 @@
 r"""What training minimises: an objective is an ordered list of phases.
 
 A phase has a name, the parameters it moves, and a loss that comes back in parts. Maximising a bound is one phase;
-wake-sleep will be two, a GAN two, an adversarial autoencoder three. `fit` steps the phases and knows nothing else.
+wake-sleep is two, a GAN will be two, an adversarial autoencoder three. `fit` steps the phases and knows nothing else.
 """
 
 from __future__ import annotations
@@ -50,11 +50,13 @@ class Phase:
         parameters: the leaves it moves, by name.
         loss: of a batch and of the step, a 0-d tensor: what changes with time (a KL weight) is computed from it, so
             that a captured graph has it as an input.
+        every: it is stepped on the first batch of every so many.
     """
 
     name: str
     parameters: Mapping[str, Tensor]
     loss: Callable[[Batch, Tensor], LossParts]
+    every: int = 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@ r"""Optimisers and schedules by name, as factories: `fit` makes one optimiser a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
@@ -11,9 +11,21 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-__all__ = ["FusedAdam", "OptimizerFactory", "ScheduleFactory", "Update", "adam", "burda_schedule", "updater"]
+__all__ = [
+    "FusedAdam",
+    "OptimizerFactory",
+    "Optimizers",
+    "ScheduleFactory",
+    "Update",
+    "adam",
+    "burda_schedule",
+    "by_phase",
+    "updater",
+]
 
 OptimizerFactory: TypeAlias = Callable[[Iterable[Tensor]], Optimizer]
+Optimizers: TypeAlias = OptimizerFactory | Mapping[str, OptimizerFactory]
+"""A factory for all phases, or one for each by the phase's name."""
 ScheduleFactory: TypeAlias = Callable[[Optimizer], LRScheduler]
 
 
@@ -33,6 +45,24 @@ def adam(lr: float = 1e-3, *, betas: tuple[float, float] = (0.9, 0.999), eps: fl
     if not lr > 0:
         raise ValueError(f"`lr` is {lr}, expected a positive learning rate")
     return partial(torch.optim.Adam, lr=lr, betas=betas, eps=eps, fused=True)
+
+
+def by_phase(optimizer: Optimizers, phases: Sequence[str]) -> list[OptimizerFactory]:
+    """A factory for each phase.
+
+    Raises:
+        ValueError: if a mapping has a phase too many, or lacks one.
+
+    >>> by_phase({"wake": adam()}, ["wake", "sleep"])
+    Traceback (most recent call last):
+    ValueError: `optimizer` is for `wake`, expected one for each of the phases `wake`, `sleep`
+    """
+    if not isinstance(optimizer, Mapping):
+        return [optimizer] * len(phases)
+    if set(optimizer) != set(phases):
+        given, wanted = (", ".join(f"`{name}`" for name in names) for names in (optimizer, phases))
+        raise ValueError(f"`optimizer` is for {given or 'none'}, expected one for each of the phases {wanted}")
+    return [optimizer[name] for name in phases]
 
 
 def burda_schedule(epochs: int = 3280) -> ScheduleFactory:

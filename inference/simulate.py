@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.distributions import Unit
 from torch import Tensor
 
 from inference.batches import as_data, device_of
+from inference.dreaming import filled, own, places_of
 from inference.flags import validating
 from inference.pair import Pair, call, size_of
 from inference.particles import site_log_prob, trace_of
@@ -79,23 +78,22 @@ def simulate(model: Program | Pair, like: Data | Batch, n: int | None = None, *,
     pair = Pair(program, program)
     seed = stream(seed, "simulated data")  # others draw from the same seed: theirs must not be the latents' noise
     with seeded(seed, device_of(data)), pair.mode(training=False), torch.no_grad(), validating(enabled=False):
-        given = _own(data.batch(torch.arange(n) % len(data)))
-        observed = poutine.trace(lambda: call(program, given)).get_trace()
-        views = {name: _view(site, given) for name, site in sample_sites(observed).items() if site["is_observed"]}
-        if not views:
+        given = own(data.batch(torch.arange(n) % len(data)))
+        observed = sample_sites(poutine.trace(lambda: call(program, given)).get_trace())
+        places = places_of(observed, given)
+        if not places:
             raise ValueError("`model` observes nothing: expected a site with `obs=x`; is the batch passed on to it?")
         drawn = sample_sites(poutine.trace(poutine.uncondition(lambda: call(program, given))).get_trace())
-        for name, view in views.items():
+        for name, place in places.items():
             value = drawn[name]["value"]
-            if value.shape != view.shape:
+            if tuple(value.shape) != place.size:
                 raise ValueError(
-                    f"site `{name}` draws {tuple(value.shape)} where it observes {tuple(view.shape)}, expected the "
+                    f"site `{name}` draws {tuple(value.shape)} where it observes {place.size}, expected the "
                     "same shape: give its distribution the shape of the data"
                 )
-        for name, view in views.items():
-            view.copy_(drawn[name]["value"])
+        given = own(filled(given, places, {name: drawn[name]["value"] for name in places}))
         _check(drawn, program, given)
-    return Simulated(given, {name: site["value"] for name, site in drawn.items() if name not in views})
+    return Simulated(given, {name: site["value"] for name, site in drawn.items() if name not in places})
 
 
 def _check(drawn: dict[str, Site], program: Program, given: Batch) -> None:
@@ -110,31 +108,3 @@ def _check(drawn: dict[str, Site], program: Program, given: Batch) -> None:
                 f"site `{name}` has another density once the simulated data are given to the model: it reads what it "
                 "observes, and cannot be simulated by running it once; draw data from it yourself"
             )
-
-
-def _own(batch: Batch) -> Batch:
-    """The batch in tensors of its own, to be written to."""
-    if isinstance(batch, Tensor):
-        return batch.detach().clone(memory_format=torch.contiguous_format)
-    if isinstance(batch, Mapping):
-        return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in batch.items()}
-    return tuple(value.detach().clone(memory_format=torch.contiguous_format) for value in batch)
-
-
-def _view(site: Site, batch: Batch) -> Tensor:
-    """The part of the batch that a site observes: its value, if that is a view of an argument."""
-    name, value = site["name"], site["value"]
-    if isinstance(site["fn"], Unit):
-        raise ValueError(
-            f"site `{name}` is a factor, which has no draws: write it as a distribution, to simulate from the model"
-        )
-    arguments: Any = (batch,) if isinstance(batch, Tensor) else batch
-    tensors = arguments.values() if isinstance(arguments, Mapping) else arguments
-    spread = any(size > 1 and stride == 0 for size, stride in zip(value.shape, value.stride(), strict=True))
-    if spread or value.untyped_storage().data_ptr() not in {t.untyped_storage().data_ptr() for t in tensors}:
-        raise ValueError(
-            f"site `{name}` observes a value computed from the model's arguments, expected an argument or a part of "
-            "one, where the draw can be put: pass `obs` an argument as it is, and transform data beforehand"
-        )
-    view: Tensor = value.detach()
-    return view

@@ -30,6 +30,7 @@ __all__ = [
     "HomoscedasticNormal",
     "bounded_exp",
     "check_fits",
+    "head_at",
     "layer_sites",
 ]
 
@@ -181,7 +182,7 @@ class ConditionalBernoulli(Conditional):
 
     def __init__(self, trunk: Trunk, out_features: int, *, logits: Tensor | None = None) -> None:
         super().__init__(trunk, out_features)
-        self.logits = _head_at(trunk, out_features, logits)
+        self.logits = head_at(trunk, out_features, logits)
 
     def distribution(self, features: Tensor) -> Distribution:
         return cast(Distribution, dist.Bernoulli(logits=self.logits(features)))
@@ -205,7 +206,7 @@ class ConditionalContinuousBernoulli(Conditional):
 
     def __init__(self, trunk: Trunk, out_features: int, *, logits: Tensor | None = None) -> None:
         super().__init__(trunk, out_features)
-        self.logits = _head_at(trunk, out_features, logits)
+        self.logits = head_at(trunk, out_features, logits)
 
     def distribution(self, features: Tensor) -> Distribution:
         return cast(Distribution, dist.ContinuousBernoulli(logits=self.logits(features)))
@@ -308,7 +309,8 @@ def check_fits(name: str, layer: nn.Module, source: str, size: int | None) -> No
         )
 
 
-def _head_at(trunk: Trunk, out_features: int, bias: Tensor | None) -> nn.Module:
+def head_at(trunk: Trunk, out_features: int, bias: Tensor | None) -> nn.Module:
+    """The layer from a trunk's features to so many logits, its bias at the argument `logits` where that is given."""
     layer = head(trunk, out_features)
     if bias is None:
         return layer

@@ -26,6 +26,7 @@ __all__ = [
     "dense",
     "head",
     "joined",
+    "nade_weights",
     "one_hot",
 ]
 
@@ -51,6 +52,19 @@ def dense(in_features: int, out_features: int, *, gain: float = 1.0) -> nn.Linea
     nn.init.xavier_uniform_(layer.weight, gain=gain)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def nade_weights(size: int, hidden: int | None = None) -> tuple[Tensor, Tensor]:
+    """Where W and V start, `(size, hidden)` each: at Glorot's scale, and at a tenth of it.
+
+    Example:
+        >>> W, V = nade_weights(50, 200)
+        >>> W.shape, bool(V.abs().max() < 0.1 * (6 / 250) ** 0.5)
+        (torch.Size([50, 200]), True)
+    """
+    shape = size, check_size("hidden", size if hidden is None else hidden)
+    W, V = (nn.init.xavier_uniform_(torch.empty(shape), gain=gain) for gain in (1.0, 0.1))
+    return W, V
 
 
 def head(trunk: Trunk, out_features: int) -> nn.Module:

