@@ -47,6 +47,7 @@ from inference.estimators import (
     ThermodynamicCovariance,
     enumerate_latents,
 )
+from inference.exact import ExactLogLikelihood, exact_log_likelihood
 from inference.fit import DivergedError, Fitted, fit
 from inference.flags import flushing_denormals
 from inference.free_bits import FreeBits
@@ -91,6 +92,7 @@ __all__ = [
     "DReG",
     "DivergedError",
     "Enumeration",
+    "ExactLogLikelihood",
     "FewParticlesWarning",
     "Fitted",
     "FreeBits",
@@ -134,6 +136,7 @@ __all__ = [
     "effective_sample_size",
     "enumerate_latents",
     "estimate",
+    "exact_log_likelihood",
     "find_collapse",
     "fit",
     "flushing_denormals",

@@ -9,7 +9,16 @@ import pytest
 import torch
 
 import inference.compare
-from examples import compare_bounds, custom_prior, digits, gaussian_mixture_vae, semi_supervised, stick_breaking
+from examples import (
+    compare_bounds,
+    custom_prior,
+    digits,
+    gaussian_mixture_vae,
+    helmholtz,
+    semi_supervised,
+    stick_breaking,
+)
+from inference import FewParticlesWarning
 from ppmodels.data import Dataset
 
 ROWS = ["ELBO", "IWAE-20", "IWAE-1000", "Renyi(0.5)-1000", "TVO(20)-1000", "truncated-1000", "CUBO(2)-1000"]
@@ -94,3 +103,13 @@ def test_labels_teach(capsys: pytest.CaptureFixture[str]) -> None:
     semi_supervised.main(1, 10, 100)
     found = re.findall(r"^(.+): error ([\d.]+)% .*10 labels of 100", capsys.readouterr().out, flags=re.MULTILINE)
     assert [name for name, _ in found] == ["normal latent", "stick weights", "labels alone"]
+
+
+def test_machines_dream(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.warns(FewParticlesWarning):  # so little training is said to be little
+        helmholtz.main(20, 3, tmp_path)
+    out = capsys.readouterr().out
+    assert re.search(r"^bars: KL\(data, model\) = \d", out, flags=re.MULTILINE)
+    assert "z3: " in out
+    for name in ("bars", "digits-001", "digits-002", "digits-003"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")

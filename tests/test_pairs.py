@@ -46,6 +46,21 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "vade-paper": ("digits-vade", {"model.z_dim": 3, "model.prior.components": 3, "guide": "vade"}),
     "dlgmm": ("digits-dlgmm", {"model.z_dim": 3}),
     "dlgmm-process": ("digits-dlgmm", {"model.z_dim": 3, "model.prior": "stick_breaking", "model.spread": 1.0}),
+    "helmholtz": ("digits-helmholtz", {"model.widths": [6, 4], "model.hidden": [], "guide.hidden": []}),
+    "helmholtz-nets": (
+        "digits-helmholtz",
+        {"model.widths": [6, 4, 2], "guide.hidden": [5], "model.likelihood": "normal", "bound.sleep_every": 2},
+    ),
+    "helmholtz-nade": (
+        "digits-helmholtz",
+        {
+            "model.widths": [6, 4],
+            "model.prior": {"name": "nade", "features": 3},
+            "model.layer": "nade",
+            "guide": {"name": "autoregressive_bernoulli", "features": 3},
+            "bound": {"name": "iwae", "num_particles": 3, "estimator": "vimco"},
+        },
+    ),
 }
 everywhere = pytest.mark.parametrize("name", PAIRS)
 
@@ -95,7 +110,7 @@ def test_a_replayed_graph_has_the_bits_of_the_program(name: str) -> None:
     for mode in ("eager", "replay"):
         (model, guide), data, objective = setting(name)
         fitted = fit(model, guide, data, objective, steps=4, batch_size=50, mode=mode, seed=1)  # type: ignore[arg-type]
-        assert set(fitted.modes["bound"].values()) == {mode}
+        assert {used for by_size in fitted.modes.values() for used in by_size.values()} == {mode}
         found.append(Pair(model, guide).state(some(data)))
     assert all(torch.equal(found[0][k], found[1][k]) for k in found[0])
 
@@ -112,7 +127,7 @@ def test_the_ladder_does_not_cross(name: str) -> None:
     values, errors = table["value"].tolist(), table["mc_se"].tolist()
     assert values[0] < values[1] + 4 * (errors[0] + errors[1])
     assert values[1] < values[2] + 4 * (errors[1] + errors[2])
-    assert -60 < values[0] < -10
+    assert -70 < values[0] < -10
 
 
 @everywhere
@@ -160,7 +175,7 @@ def test_state_is_saved_and_loaded(name: str) -> None:
 # -- what recipes say of them --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["sticks", "m2", "gmvae", "style", "vade", "dlgmm"])
+@pytest.mark.parametrize("name", ["sticks", "m2", "gmvae", "style", "vade", "dlgmm", "helmholtz"])
 def test_a_run_is_fitted_opened_evaluated_and_sampled(name: str, tmp_path: Path) -> None:
     base, changes = PAIRS[name]
     quick = {"training.epochs": 1, "evaluation.num_data": 30, "evaluation.num_particles": 50}
@@ -175,7 +190,7 @@ def test_a_run_is_fitted_opened_evaluated_and_sampled(name: str, tmp_path: Path)
     assert -70 < found["log_likelihood"]["value"] < -10
     clustering = name in ("m2", "gmvae", "style", "vade")
     assert (found["clusters"] is not None) == clustering
-    assert set(found["components"]) == ({"y"} if clustering else {"logit_v"})
+    assert set(found["components"]) == ({"y"} if clustering else set() if name == "helmholtz" else {"logit_v"})
     assert experiment.sample(fitted, 3).shape == (3, 64)
     assert experiment.reconstruct(fitted, digits("static").batch(torch.arange(3))).shape == (3, 64)
 
@@ -219,6 +234,15 @@ def test_pretraining_puts_the_mixture_where_the_codes_are(tmp_path: Path) -> Non
         ("digits-m2", {"data.labels": 0}, "`data.labels` must be positive with `bound.label_weight` = 1, got 0"),
         ("digits-gmvae", {"model.prior.components": 1}, "`model.prior.components` must be at least 2 for .* got 1"),
         ("digits-gmvae", {"pretraining.epochs": 3}, "`pretraining.epochs` must be 0 for the model 'gmvae', got 3"),
+        ("digits-helmholtz", {"model.widths": []}, "`model.widths` must have at least 1"),
+        ("digits-helmholtz", {"bound": "elbo"}, "`bound.estimator` must be one that needs no path .* got 'pathwise'"),
+        ("digits-helmholtz", {"bound.kl_warmup": 9}, "`bound.kl_warmup` must be left out with `bound.name` = 'wake_sl"),
+        ("digits-helmholtz", {"bound.wake": 0.0, "bound.sleep": 0.0}, "`bound.wake` and `bound.sleep` are both 0"),
+        (
+            "digits-helmholtz",
+            {"guide": "amortized_normal"},
+            "`guide.name` must be one of mean_field_bernoulli, auto",
+        ),
         ("digits-sbvae", {"model.components": 1}, "`model.components` must be greater than or equal to 2, got 1"),
         ("digits-sbvae", {"model.prior.concentration": -1.0}, "`model.prior.concentration` must be greater than 0"),
         ("digits-gmvae", {"model.components": 3}, "`model.components` is not known where `model.name` is 'gmvae'"),

@@ -143,7 +143,7 @@ def test_a_file_extends_a_recipe_or_another_file(tmp_path: Path) -> None:
         ("bound.kl=exact", "`bound.kl` must be 'monte_carlo' or 'analytic', got 'exact'"),
         (
             "bound=iwea",
-            "`bound.name` must be one of elbo, iwae, renyi, vrmax, miwae, piwae, ciwae, tvo, got 'iwea'; "
+            "`bound.name` must be one of elbo, iwae, renyi, vrmax, miwae, piwae, ciwae, tvo, wake_sleep, got 'iwea'; "
             "nearest is 'iwae'",
         ),
         (

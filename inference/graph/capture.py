@@ -18,6 +18,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from inference.graph.coins import tossed
 from inference.graph.guards import Guards, leaving_no_trace
 from inference.graph.record import CaptureError, LastSite, Recorder
 from inference.graph.simplify import simplify
@@ -135,7 +136,7 @@ def _trace(function: Callable[[], Any], met: Sequence[Tensor], site: LastSite) -
     finally:
         torch.clear_autocast_cache()
     _check_constants(module)
-    return simplify(module), static[0]
+    return tossed(simplify(module)), static[0]
 
 
 def _check_constants(module: GraphModule) -> None:

@@ -20,6 +20,7 @@ from inference.objectives import Objective, Variational
 from inference.optim import OptimizerFactory, ScheduleFactory, adam, burda_schedule
 from inference.reconstruction import Reconstruction
 from inference.terms import Augmented, Term
+from inference.wake_sleep import WakeSleep
 from ppmodels.data import Dataset, load
 from ppmodels.labels import PartlyLabelled, partly_labelled
 from ppmodels.recipes import Recipe, schema
@@ -134,6 +135,8 @@ def _pretrain(
 
 def objective(table: schema.Bound, guide: nn.Module, data: Dataset | PartlyLabelled) -> Objective:
     """What is maximised: a bound, and beside it what labels teach the classifier of the guide."""
+    if isinstance(table, schema.WakeSleep):
+        return WakeSleep(table.num_particles, wake=table.wake, sleep=table.sleep, sleep_every=table.sleep_every)
     estimator = parse_estimator(table.estimator)
     variational = Variational(_bound(table), table.num_particles, kl_warmup=table.kl_warmup, estimator=estimator)
     if not table.label_weight or not isinstance(data, PartlyLabelled):
@@ -146,7 +149,7 @@ def _bound(table: schema.Bound) -> Bound:
     match table:
         case schema.ELBO():
             return ELBO(table.kl)
-        case schema.IWAE():
+        case schema.IWAE() | schema.WakeSleep():
             return IWAE()
         case schema.Renyi():
             return Renyi(table.alpha)

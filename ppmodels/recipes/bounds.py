@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, P
 
 from .tables import Table, named
 
-__all__ = ["CIWAE", "ELBO", "IWAE", "MIWAE", "PIWAE", "TVO", "Bound", "Maximised", "Renyi", "VRMax"]
+__all__ = ["CIWAE", "ELBO", "IWAE", "MIWAE", "PIWAE", "TVO", "Bound", "Maximised", "Renyi", "VRMax", "WakeSleep"]
 
 
 class Maximised(Table):
@@ -85,8 +85,20 @@ class TVO(Maximised):
     """Intervals of its path."""
 
 
+class WakeSleep(Maximised):
+    """The importance-weighted bound for the model; for the guide, data in its wake, dreams in its sleep, or both."""
+
+    name: Literal["wake_sleep"] = "wake_sleep"
+    wake: NonNegativeFloat = 0.0
+    """The weight of the wake phase in the guide's gradient."""
+    sleep: NonNegativeFloat = 1.0
+    """The weight of the sleep phase."""
+    sleep_every: PositiveInt = 1
+    """Updates from one sleep to the next."""
+
+
 Bound: TypeAlias = Annotated[
-    ELBO | IWAE | Renyi | VRMax | MIWAE | PIWAE | CIWAE | TVO,
+    ELBO | IWAE | Renyi | VRMax | MIWAE | PIWAE | CIWAE | TVO | WakeSleep,
     BeforeValidator(named("elbo")),
     Field(discriminator="name"),
 ]

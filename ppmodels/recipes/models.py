@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, PositiveInt
 
-from .priors import GaussianMixture, Prior, StandardNormal, StickBreaking, SticksPrior
+from .priors import BernoulliPrior, BitsPrior, GaussianMixture, Prior, StandardNormal, StickBreaking, SticksPrior
 from .tables import Activation, Hidden, Sizes, Table, Widths, listed, named
 
 __all__ = [
@@ -20,13 +20,16 @@ __all__ = [
     "Amortized",
     "AmortizedFlow",
     "AmortizedNormal",
+    "AutoregressiveBernoulli",
     "BetaSticks",
     "Clusters",
     "GammaSticks",
     "Guide",
+    "Helmholtz",
     "HierarchicalNormal",
     "KumaraswamySticks",
     "LogitNormalSticks",
+    "MeanFieldBernoulli",
     "MeanFieldStyle",
     "Mixture",
     "Model",
@@ -147,8 +150,24 @@ class DLGMM(ModelTable):
     """How far out the prior's components are, in every dimension from minus to plus this; 0 puts all in one place."""
 
 
+class Helmholtz(ModelTable):
+    """Layers of bits, each given the bits above it."""
+
+    name: Literal["helmholtz"] = "helmholtz"
+    widths: Sizes
+    """Bits in each layer, from the data up."""
+    hidden: Hidden = ((),)
+    """Widths of a net between two layers; a sigmoid belief network has none."""
+    prior: BitsPrior = BernoulliPrior()
+    """The distribution of the topmost layer."""
+    layer: Literal["bernoulli", "nade"] = "bernoulli"
+    """Whether the bits of a layer are independent given those above, or depend on those before them too."""
+
+
 Model: TypeAlias = Annotated[
-    VAE | SBVAE | M2 | GMVAE | StyleGMVAE | VaDE | DLGMM, BeforeValidator(named("vae")), Field(discriminator="name")
+    VAE | SBVAE | M2 | GMVAE | StyleGMVAE | VaDE | DLGMM | Helmholtz,
+    BeforeValidator(named("vae")),
+    Field(discriminator="name"),
 ]
 
 
@@ -232,6 +251,20 @@ class Mixture(Amortized):
     name: Literal["mixture"] = "mixture"
 
 
+class MeanFieldBernoulli(Amortized):
+    """Layers of bits, independent given the layer below."""
+
+    name: Literal["mean_field_bernoulli"] = "mean_field_bernoulli"
+
+
+class AutoregressiveBernoulli(Amortized):
+    """Layers of bits, each given the layer below and the bits before it."""
+
+    name: Literal["autoregressive_bernoulli"] = "autoregressive_bernoulli"
+    features: PositiveInt | None = None
+    """Hidden units for each layer; as many as it has bits where not given."""
+
+
 GUIDES: Mapping[str, tuple[str, ...]] = {
     "vae": ("amortized_normal", "hierarchical_normal", "amortized_flow"),
     "sbvae": ("kumaraswamy_sticks", "logit_normal_sticks", "gamma_sticks", "beta_sticks"),
@@ -240,6 +273,7 @@ GUIDES: Mapping[str, tuple[str, ...]] = {
     "style_gmvae": ("mean_field_style",),
     "vade": ("amortized_normal", "vade"),
     "dlgmm": ("mixture",),
+    "helmholtz": ("mean_field_bernoulli", "autoregressive_bernoulli"),
 }
 """The guides that go with a model; the first is the one it has if none is named."""
 
@@ -254,7 +288,9 @@ Guide: TypeAlias = Annotated[
     | Clusters
     | MeanFieldStyle
     | VaDEGuide
-    | Mixture,
+    | Mixture
+    | MeanFieldBernoulli
+    | AutoregressiveBernoulli,
     BeforeValidator(named("amortized_normal")),
     Field(discriminator="name"),
 ]

@@ -10,10 +10,13 @@ from .tables import Table, Widths, named
 
 __all__ = [
     "Autoregressive",
+    "BernoulliPrior",
+    "BitsPrior",
     "DirichletSticks",
     "FlowPrior",
     "GaussianMixture",
     "Horseshoe",
+    "NADEPrior",
     "Normal",
     "Prior",
     "StandardNormal",
@@ -134,6 +137,26 @@ class DirichletSticks(Table):
     concentration: PositiveFloat = 1.0
     """1 is uniform, less makes few weights large."""
 
+
+class BernoulliPrior(Table):
+    """Independent bits."""
+
+    name: Literal["bernoulli"] = "bernoulli"
+    logit: float = 0.0
+    """Where the logit of each bit starts."""
+
+
+class NADEPrior(Table):
+    """Bits that depend on those before them."""
+
+    name: Literal["nade"] = "nade"
+    features: PositiveInt | None = None
+    """Hidden units; as many as there are bits where not given."""
+
+
+BitsPrior: TypeAlias = Annotated[
+    BernoulliPrior | NADEPrior, BeforeValidator(named("bernoulli")), Field(discriminator="name")
+]
 
 SticksPrior: TypeAlias = Annotated[
     StickBreaking | DirichletSticks, BeforeValidator(named("stick_breaking")), Field(discriminator="name")

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import Field, NonNegativeInt, model_validator
 
-from .bounds import CIWAE, ELBO, IWAE, MIWAE, PIWAE, TVO, Bound, Maximised, Renyi, VRMax
+from .bounds import CIWAE, ELBO, IWAE, MIWAE, PIWAE, TVO, Bound, Maximised, Renyi, VRMax, WakeSleep
 from .models import (
     DLGMM,
     GMVAE,
@@ -23,13 +23,16 @@ from .models import (
     Amortized,
     AmortizedFlow,
     AmortizedNormal,
+    AutoregressiveBernoulli,
     BetaSticks,
     Clusters,
     GammaSticks,
     Guide,
+    Helmholtz,
     HierarchicalNormal,
     KumaraswamySticks,
     LogitNormalSticks,
+    MeanFieldBernoulli,
     MeanFieldStyle,
     Mixture,
     Model,
@@ -40,10 +43,13 @@ from .models import (
 )
 from .priors import (
     Autoregressive,
+    BernoulliPrior,
+    BitsPrior,
     DirichletSticks,
     FlowPrior,
     GaussianMixture,
     Horseshoe,
+    NADEPrior,
     Normal,
     Prior,
     StandardNormal,
@@ -78,7 +84,10 @@ __all__ = [
     "AmortizedFlow",
     "AmortizedNormal",
     "Autoregressive",
+    "AutoregressiveBernoulli",
+    "BernoulliPrior",
     "BetaSticks",
+    "BitsPrior",
     "Bound",
     "Clusters",
     "Data",
@@ -88,15 +97,18 @@ __all__ = [
     "GammaSticks",
     "GaussianMixture",
     "Guide",
+    "Helmholtz",
     "HierarchicalNormal",
     "Horseshoe",
     "KumaraswamySticks",
     "LogitNormalSticks",
     "Maximised",
+    "MeanFieldBernoulli",
     "MeanFieldStyle",
     "Mixture",
     "Model",
     "ModelTable",
+    "NADEPrior",
     "Normal",
     "Optimizer",
     "Pretraining",
@@ -115,6 +127,7 @@ __all__ = [
     "VaDE",
     "VaDEGuide",
     "VampPrior",
+    "WakeSleep",
 ]
 
 
@@ -202,8 +215,24 @@ class Recipe(Table):
         if isinstance(self.model, GMVAE | VaDE) and self.model.prior.components < 2:
             components = self.model.prior.components
             yield f"`model.prior.components` must be at least 2 for the model {model!r}, got {components}"
+        yield from self._problems_of_bound()
         if self.pretraining.epochs and model != "vade":
             yield f"`pretraining.epochs` must be 0 for the model {model!r}, got {self.pretraining.epochs}"
+
+    def _problems_of_bound(self) -> Iterator[str]:
+        """What does not go with a bound, or goes with no other."""
+        bound = self.bound
+        if isinstance(bound, WakeSleep):
+            for key, plain in {"kl_warmup": 0, "label_weight": 0.0, "estimator": "pathwise"}.items():
+                if (got := getattr(bound, key)) != plain:
+                    yield f"`bound.{key}` must be left out with `bound.name` = 'wake_sleep', got {got!r}"
+            if not (bound.wake or bound.sleep):
+                yield "`bound.wake` and `bound.sleep` are both 0: one must be positive, or nothing trains the guide"
+        elif isinstance(self.model, Helmholtz) and bound.estimator in ("pathwise", "stl", "dreg", "rws-dreg"):
+            yield (
+                f"`bound.estimator` must be one that needs no path through bits, such as 'vimco', for the model "
+                f"'helmholtz', got {bound.estimator!r}; or take `bound.name` = 'wake_sleep'"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe in full, every default written out, as TOML can hold it."""

@@ -81,4 +81,5 @@ ZOO: Mapping[str, Entry] = {
     "style_gmvae": Entry("Dilokthanakul et al. 2016, arXiv 1611.02648", "ready", families.style_gmvae),
     "vade": Entry("Jiang et al. 2017, arXiv 1611.05148", "ready", families.vade),
     "dlgmm": Entry("Nalisnick, Hertel and Smyth 2016, Bayesian Deep Learning workshop", "ready", families.dlgmm),
+    "helmholtz": Entry("Bornschein and Bengio 2015, arXiv 1406.2751", "ready", families.helmholtz),
 }

@@ -11,6 +11,7 @@ from guides import (
     Amortized,
     AmortizedFlow,
     AmortizedNormal,
+    AutoregressiveBernoulli,
     BetaSticks,
     ClusterGuide,
     ConditionalKumaraswamy,
@@ -18,15 +19,18 @@ from guides import (
     HierarchicalNormal,
     KumaraswamySticks,
     LogitNormalSticks,
+    MeanFieldBernoulli,
     MeanFieldStyle,
     MixtureGuide,
     VaDEGuide,
 )
+from ppmodels.bits import ConditionalNADE
 from ppmodels.components import ConditionalNormals
-from ppmodels.conditionals import ConditionalNormal
+from ppmodels.conditionals import ConditionalBernoulli, ConditionalNormal
 from ppmodels.data import Dataset
 from ppmodels.dlgmm import DLGMM, NormalComponents
 from ppmodels.gmvae import GMVAE, StyleGMVAE
+from ppmodels.helmholtz import SigmoidBeliefNetwork
 from ppmodels.m2 import M2
 from ppmodels.nets import MLP
 from ppmodels.priors import StandardNormal
@@ -35,9 +39,9 @@ from ppmodels.sbvae import SBVAE
 from ppmodels.sticks import stick_weights
 from ppmodels.vade import VaDE
 from ppmodels.vae import VAE
-from ppmodels.zoo.parts import ACTIVATIONS, ModelAndGuide, likelihood, mlp, per_layer, prior, sticks_prior
+from ppmodels.zoo.parts import ACTIVATIONS, ModelAndGuide, bits_prior, likelihood, mlp, per_layer, prior, sticks_prior
 
-__all__ = ["dlgmm", "gmvae", "m2", "sbvae", "style_gmvae", "vade", "vae"]
+__all__ = ["dlgmm", "gmvae", "helmholtz", "m2", "sbvae", "style_gmvae", "vade", "vae"]
 
 
 def vae(recipe: Recipe, data: Dataset) -> ModelAndGuide:
@@ -150,6 +154,30 @@ def dlgmm(recipe: Recipe, data: Dataset) -> ModelAndGuide:
         features=features,
     )
     model = DLGMM(sticks_prior(table.prior, K), NormalComponents(loc), likelihood(table, _decoder(table, z_dim), data))
+    return ModelAndGuide(model, guide)
+
+
+def helmholtz(recipe: Recipe, data: Dataset) -> ModelAndGuide:
+    """`SigmoidBeliefNetwork`, with a guide of bits that are independent within a layer or not."""
+    table = cast(schema.Helmholtz, recipe.model)
+    model = SigmoidBeliefNetwork(
+        data.x_dim,
+        table.widths,
+        prior=bits_prior(table.prior, table.widths[-1]),
+        likelihood=likelihood(table, mlp(table.widths[0], table.hidden[0], table), data),
+        layer=ConditionalNADE if table.layer == "nade" else ConditionalBernoulli,
+        hidden=table.hidden[0],
+        activation=ACTIVATIONS[table.activation],
+    )
+    hidden, activation = recipe.guide.hidden[0], ACTIVATIONS[recipe.guide.activation]
+    guide: Amortized
+    if isinstance(recipe.guide, schema.AutoregressiveBernoulli):
+        features = recipe.guide.features
+        guide = AutoregressiveBernoulli(
+            data.x_dim, table.widths, features=features, hidden=hidden, activation=activation
+        )
+    else:
+        guide = MeanFieldBernoulli(data.x_dim, table.widths, hidden=hidden, activation=activation)
     return ModelAndGuide(model, guide)
 
 

@@ -16,7 +16,7 @@ from ppmodels.data import Dataset
 from ppmodels.nets import MLP
 from ppmodels.recipes import schema
 
-__all__ = ["ACTIVATIONS", "ModelAndGuide", "likelihood", "mlp", "per_layer", "prior", "sticks_prior"]
+__all__ = ["ACTIVATIONS", "ModelAndGuide", "bits_prior", "likelihood", "mlp", "per_layer", "prior", "sticks_prior"]
 
 
 class ModelAndGuide(NamedTuple):
@@ -67,6 +67,15 @@ def sticks_prior(table: schema.SticksPrior, components: int) -> priors.StickBrea
             return priors.StickBreaking(components, table.concentration, learned=table.learned)
         case schema.DirichletSticks():
             return priors.DirichletSticks(components, table.concentration)
+
+
+def bits_prior(table: schema.BitsPrior, bits: int) -> priors.BernoulliPrior | priors.NADEPrior:
+    """The prior of so many bits."""
+    match table:
+        case schema.BernoulliPrior():
+            return priors.BernoulliPrior(bits, logits=torch.full((bits,), table.logit))
+        case schema.NADEPrior():
+            return priors.NADEPrior(bits, table.features)
 
 
 def prior(table: schema.Prior, z_dim: int, guide: nn.Module, data: Dataset) -> nn.Module:
