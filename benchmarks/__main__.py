@@ -17,7 +17,19 @@ from importlib.metadata import version
 
 import torch
 
-from benchmarks import binarisation, chains, compiling, cuda, environments, evaluation, floor, gmvae, ladder, steps
+from benchmarks import (
+    beliefs,
+    binarisation,
+    chains,
+    compiling,
+    cuda,
+    environments,
+    evaluation,
+    floor,
+    gmvae,
+    ladder,
+    steps,
+)
 from benchmarks.harness import Settings
 
 
@@ -30,6 +42,7 @@ def one_thread(table: Callable[[], str]) -> str:
 TABLES: dict[str, tuple[str, Callable[[Settings], str]]] = {
     "steps": ("One training step", steps.table),
     "gmvae": ("An enumerated mixture", gmvae.table),
+    "beliefs": ("Reweighted wake-sleep", beliefs.table),
     "evaluation": ("Evaluation, IS-5000", evaluation.table),
     "ladder": ("Ten bounds on the same draws", ladder.table),
     "chains": ("Annealed chains", chains.table),

@@ -18,7 +18,7 @@ from guides import AmortizedNormal
 from inference.bounds import ELBO, IWAE
 from inference.graph import GraphWarning, Mode
 from inference.likelihood import FewParticlesWarning, LogLikelihood, log_likelihood
-from inference.objectives import Phase, Variational
+from inference.objectives import Objective, Phase, Variational
 from inference.optim import adam
 from inference.pair import Pair
 from inference.stepper import Report, Stepper
@@ -71,7 +71,9 @@ class Training:
         return self.phase.loss(x, self.clock).loss.item()
 
 
-def ours(mode: Mode, K: int, batch: int, *, pair: Pair | None = None, device: str = "cpu") -> Training:
+def ours(
+    mode: Mode, K: int, batch: int, *, pair: Pair | None = None, objective: Objective | None = None, device: str = "cpu"
+) -> Training:
     """A training step in one of our modes, on batches of that size."""
     no_other_mode()
     torch.manual_seed(0)
@@ -79,7 +81,8 @@ def ours(mode: Mode, K: int, batch: int, *, pair: Pair | None = None, device: st
     for module in pair.modules().values():
         module.to(device)
     first = torch.bernoulli(torch.full((batch, X), 0.3)).to(device)
-    phase = Variational(ELBO() if K == 1 else IWAE(), num_particles=K).task(pair, first).phases[0]
+    objective = objective or Variational(ELBO() if K == 1 else IWAE(), num_particles=K)
+    phase = objective.task(pair, first).phases[0]
     optimizer = adam(1e-3)(list(phase.parameters.values()))
     return Training(phase, stepper(pair, phase, optimizer, mode), torch.zeros((), device=device))
 

@@ -47,7 +47,7 @@ def bars(steps: int, out: Path) -> None:
     toy = Bars()
     train = toy.sample(20_000, seed=0)
     pair = machine((16, 6), train)
-    rates = {"wake": adam(0.05), "sleep": adam(0.15)}  # the guide follows the model
+    rates = {"wake": adam(0.05), "sleep": adam(0.25)}  # the guide follows the model
     schedule = partial(CosineAnnealingLR, T_max=max(1, steps // 200), eta_min=1e-3)
     fit(*pair, train, CLASSIC, steps=steps, optimizer=rates, schedule=schedule)
     every = toy.patterns()

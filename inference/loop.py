@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NoReturn
 
 import pandas as pd
@@ -80,7 +81,16 @@ class Loop:
             raise ValueError("`schedule` waits for a plateau of the validation score, expected `validation` data")
         warned: set[str] = set()
         self.steppers = [
-            Stepper(self.pair, phase, each, self.mode, self.calls, self._modes(phase.name), self.clip_norm, warned)
+            Stepper(
+                self.pair,
+                phase,
+                each,
+                self.mode,
+                partial(self.calls, every=phase.every),
+                self._modes(phase.name),
+                self.clip_norm,
+                warned,
+            )
             for phase, each in zip(self.task.phases, self.optimizers, strict=True)
         ]
         self.scorer: Scorer | None = None
@@ -117,10 +127,10 @@ class Loop:
     def _modes(self, name: str) -> dict[str, str]:
         return self.modes.setdefault(name, {})
 
-    def calls(self, n: int) -> int:
-        """How many of the run's updates have a batch of n data."""
+    def calls(self, n: int, every: int = 1) -> int:
+        """How many of the run's updates have a batch of n data, of one phase that is stepped in one of so many."""
         full, rest = divmod(len(self.data), self.batch_size)
-        return self.total * (full if n == self.batch_size else int(n == rest)) // self.per_epoch
+        return self.total * (full if n == self.batch_size else int(n == rest)) // self.per_epoch // every
 
     def go(self, report_every: int, checkpoint_seconds: float, bar: Progress) -> None:
         """Update until all steps are done or patience is out."""

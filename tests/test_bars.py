@@ -90,7 +90,7 @@ def test_bars_are_recovered() -> None:
         WakeSleep(),
         steps=steps,
         batch_size=100 * SEEDS,
-        optimizer={"wake": adam(0.05), "sleep": adam(0.15)},  # the guide follows the model
+        optimizer={"wake": adam(0.05), "sleep": adam(0.25)},  # the guide follows the model
         schedule=partial(CosineAnnealingLR, T_max=steps // 100, eta_min=1e-3),
     )
     every = toy.patterns()
