@@ -21,11 +21,13 @@ from ppmodels.distributions import load_zuko
 from ppmodels.nets import MLP
 from ppmodels.priors import (
     Autoregressive,
+    BernoulliPrior,
     CategoricalPrior,
     FlowPrior,
     GaussianMixture,
     Horseshoe,
     LearnedHyper,
+    NADEPrior,
     Normal,
     RelaxedCategorical,
     SpikeAndSlab,
@@ -94,6 +96,8 @@ OURS = {
     "autoregressive": lambda: at_random(Autoregressive(3, (8,), components=3)),
     "autoregressive of one": lambda: at_random(Autoregressive(1, (8,))),
     "category": lambda: at_random(CategoricalPrior(3)),
+    "bits": lambda: at_random(BernoulliPrior(3)),
+    "bits after bits": lambda: at_random(NADEPrior(3, 4)),
     "soft category": lambda: at_random(RelaxedCategorical(3, 0.5)),
     "soft category near the corners": lambda: at_random(RelaxedCategorical(3, 0.05)),
     "learned hyperprior": lambda: LearnedHyper(

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli, Categorical, OneHotCategorical
+from torch.distributions import Bernoulli, Categorical, OneHotCategorical, constraints
 
 from inference.bounds import ELBO, Bound
 from inference.draws import gather
@@ -37,8 +37,8 @@ MOST_STATES = 2**16
 class Enumeration:
     r"""The gradient of the ELBO itself: every state of the guide's sites is weighed, none is drawn.
 
-    The guide's sites must all be Bernoulli, categorical or one-hot, alone or as independent entries of a vector; a
-    guide of several layers is run at every joint state. One run holds S states times n data, whatever K is.
+    The guide's sites must all be bits, categorical or one-hot, alone or as entries of a vector; a guide of several
+    layers is run at every joint state. One run holds S states times n data, whatever K is.
 
     Raises:
         ValueError: for another bound than the ELBO; for a site that is continuous or of infinite support; for more than
@@ -179,16 +179,29 @@ def _choices(site: Site) -> Tensor:
     base: Any = site["fn"]
     while hasattr(base, "base_dist"):
         base = base.base_dist
-    if not isinstance(base, (Bernoulli, Categorical, OneHotCategorical)):
+    bits = isinstance(base, Bernoulli) or _of_bits(base)
+    if not (bits or isinstance(base, (Categorical, OneHotCategorical))):
         raise ValueError(
             f"site `{site['name']}` is a {type(base).__name__} in the guide, expected Bernoulli, Categorical or "
-            "OneHotCategorical, which have states to enumerate: use Pathwise() or ScoreFunction()"
+            "OneHotCategorical, or another law of bits, which have states to enumerate: use Pathwise() or "
+            "ScoreFunction()"
         )
     value = site["value"]
     if isinstance(base, OneHotCategorical):
         return torch.eye(base.event_shape[0], dtype=value.dtype, device=value.device)
-    number = 2 if isinstance(base, Bernoulli) else base.param_shape[-1]
+    number = 2 if bits else base.param_shape[-1]
     return torch.arange(number, dtype=value.dtype, device=value.device)
+
+
+def _of_bits(law: Any) -> bool:
+    """Whether what a law draws is bits, alone or in a vector, whatever they have to do with each other."""
+    try:
+        support = law.support
+    except NotImplementedError:
+        return False
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return isinstance(support, type(constraints.boolean))
 
 
 def _shape_of_one(site: Site, layout: Layout) -> tuple[int, ...]:
