@@ -748,7 +748,7 @@ REFUSED_BOUNDS: list[tuple[Estimator, Bound, int, str]] = [
         ReweightedWakeSleep(),
         ELBO(),
         5,
-        r"`bound` is ELBO, but ReweightedWakeSleep\(form='plain'\).*expected `IWAE\(\)`",
+        r"`bound` is ELBO, but ReweightedWakeSleep\(form='plain', weight=1.0\).*expected `IWAE\(\)`",
     ),
     (ReweightedWakeSleep("dreg"), PIWAE(5), 5, r"`bound` is MIWAE\(5\), but Reweighted"),
     (ThermodynamicCovariance(), IWAE(), 5, r"`bound` is IWAE, but Thermo.*expected a `TVO`"),
