@@ -1,7 +1,8 @@
-"""Classic wake-sleep recovers the bars of Hinton et al. (1995), in nine of ten seeds, by the exact divergence."""
+"""Classic wake-sleep recovers the bars of Hinton et al. (1995), in nine of ten seeds, by the divergence."""
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import pyro
@@ -16,11 +17,11 @@ from inference import WakeSleep, adam, fit
 from ppmodels.nets import dense
 from ppmodels.toys import Bars
 
-SEEDS, WIDTHS = 10, (16, 16, 6)  # of the data, of their causes, of causes of causes
+SEEDS, WIDTHS = 10, (16, 32, 8)  # of the data, of their causes, of causes of causes
 
 
 class Machines(nn.Module):
-    """As many sigmoid belief networks 16-16-6, and guides, as there are seeds; each has its part of a batch.
+    """As many sigmoid belief networks 16-32-8, and guides, as there are seeds; each has its part of a batch.
 
     Adam's steps do not depend on the size of a gradient, so each learns as it would alone.
     """
@@ -50,14 +51,17 @@ class Machines(nn.Module):
             pyro.sample("z2", dist.Bernoulli(logits=each(z1, self.R2, self.c2)).to_event(1))
 
     @torch.no_grad()
-    def log_prob(self, x: Tensor, seed: int) -> Tensor:
-        """Exact, in double precision: the 64 states of z2 are summed out for each of the 65,536 of z1."""
-        top, W2, b2, W1, b1 = (p[seed].double() for p in (self.top, self.W2, self.b2, self.W1, self.b1))
-        z1, z2 = states(WIDTHS[1]), states(WIDTHS[2])
-        log_z2 = bits(z2, top)  # (64,)
-        log_z1 = torch.stack([log_z2[i] + bits(z1, z2[i] @ W2 + b2) for i in range(len(z2))]).logsumexp(0)
-        logits = z1 @ W1 + b1
-        return torch.stack([(log_z1 + bits(one, logits)).logsumexp(0) for one in x.double()])
+    def log_prob(self, x: Tensor, draws: int) -> Tensor:
+        """Of each of n images under each machine, `(SEEDS, n)`, by draws of its guide: on average never too high."""
+        z1, log_w = x.double().expand(SEEDS, draws, -1, -1), torch.zeros((), dtype=torch.float64)  # (SEEDS, K, n, 16)
+        machine = {name: p.double().unsqueeze(1) for name, p in self.named_parameters()}
+        below = z1
+        for up, bias, down, offset in (("R1", "c1", "W1", "b1"), ("R2", "c2", "W2", "b2")):
+            logits = below @ machine[up] + machine[bias]
+            above = torch.bernoulli(logits.sigmoid())
+            log_w = log_w + bits(below, above @ machine[down] + machine[offset]) - bits(above, logits)
+            below = above
+        return (log_w + bits(below, machine["top"])).logsumexp(1) - math.log(draws)
 
 
 def each(z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -66,21 +70,17 @@ def each(z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return parts.flatten(-3, -2)
 
 
-def states(number: int) -> Tensor:
-    return ((torch.arange(2**number)[:, None] >> torch.arange(number)) & 1).double()
-
-
 def bits(values: Tensor, logits: Tensor) -> Tensor:
     return (values * logits - softplus(logits)).sum(-1)
 
 
 @pytest.mark.slow
 def test_bars_are_recovered() -> None:
-    """At most 0.1 nats from the data, after 30,000 updates of 100 images, in at least nine of ten seeds.
+    """At most 0.1 nats from the data, after 40,000 updates of 100 images, in at least nine of ten seeds.
 
-    A single seed misses about one time in a hundred, if that.
+    Smaller nets stay further off in a third of the seeds: two bars share a cause, or a cause stands for none.
     """
-    toy, steps = Bars(), 30_000
+    toy, steps = Bars(), 40_000
     machines = Machines()
     data = toy.sample(100 * 100 * SEEDS, seed=0)  # a hundred updates to an epoch
     fit(
@@ -95,22 +95,19 @@ def test_bars_are_recovered() -> None:
     )
     every = toy.patterns()
     weight = toy.log_prob(every.double()).exp()
-    far = [float((weight * (weight.log() - machines.log_prob(every, seed))).sum()) for seed in range(SEEDS)]
-    assert all(value > -1e-9 for value in far)
-    assert sum(value <= 0.1 for value in far) >= 9, far
+    far = (weight * (weight.log() - machines.log_prob(every, 2_000))).sum(1)  # (SEEDS,)
+    assert bool((far > -1e-3).all())
+    assert int((far <= 0.1).sum()) >= 9, far
 
 
-def test_exact_log_p_adds_up() -> None:
-    """Over a row of four pixels of all 16 states the rest is drawn away: a check of the oracle on a smaller net."""
+def test_log_p_by_the_guide_is_that_by_the_prior() -> None:
+    """A check of what judges the machines: the guide's draws against 200,000 of the model's; false alarm 1e-4."""
     machines = Machines()
     with torch.no_grad():
-        for parameter in machines.parameters():
-            parameter.add_(torch.randn_like(parameter))
-    x = torch.bernoulli(torch.full((1, 16), 0.5))
-    z = torch.bernoulli(torch.full((200_000, 6), 0.5))
-    with torch.no_grad():
-        z2 = (torch.rand_like(z) < machines.top[3].sigmoid()).float()
+        z2 = torch.bernoulli(machines.top[3].sigmoid().expand(200_000, -1))
         z1 = torch.bernoulli((z2 @ machines.W2[3] + machines.b2[3]).sigmoid())
+        x = torch.bernoulli(torch.full((1, 16), 0.5))
         p = bits(x, z1 @ machines.W1[3] + machines.b1[3]).double().exp()
-    exact = float(machines.log_prob(x, 3).exp())
-    assert abs(float(p.mean()) - exact) < 4 * float(p.std()) / len(p) ** 0.5
+    found = torch.stack([machines.log_prob(x, 1_000)[3, 0].exp() for _ in range(20)])
+    error = (p.var() / len(p) + found.var() / len(found)).sqrt()
+    assert abs(float(p.mean() - found.mean())) < 4 * float(error)

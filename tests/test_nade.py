@@ -20,6 +20,7 @@ from ppmodels.distributions import validation
 from ppmodels.nade import NADELaw
 from ppmodels.nets import MLP
 from ppmodels.priors import BernoulliPrior, NADEPrior, check_prior
+from ppmodels.priors.agreement import disagreements
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -324,3 +325,23 @@ def test_has_a_graph(mode, d):
 def test_errors(make, text):
     with pytest.raises(ValueError, match=text):
         make()
+
+
+class Backwards(NADELaw):
+    """Draws by the law, a density of the bits in the other order."""
+
+    def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+        return super().log_prob(value.flip(-1))
+
+
+def test_a_wrong_density_of_many_bits_is_found_out() -> None:
+    """No value of forty bits comes twice: each bit is judged given the others. False alarm of the first part 1e-4."""
+    prior = NADEPrior(40, 5).double()
+    with torch.no_grad():
+        for parameter in prior.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    notes: list[str] = []
+    assert disagreements(prior(), 1000, notes) == []
+    assert notes == ["whether the probabilities of 2**40 values sum to 1 was not tested"]
+    (found,) = disagreements(Backwards(prior.logits, prior.features, prior.W, prior.V), 1000)
+    assert found.startswith("draws and log_prob disagree: by how much a bit is set more often than log_prob says")

@@ -398,7 +398,9 @@ def test_what_cannot_be_tested_is_noted():
     far = GaussianMixture(50, 10, spread=0.99)
     assert any("hardly tested: far from normal, 50 dimensions" in note for note in check_prior(far).notes)
     many = dist.Bernoulli(torch.full((60,), 0.5)).to_event(1)
-    assert any("no value is common enough" in note for note in check_prior(many).notes)
+    assert "whether the probabilities of 2**60 values sum to 1 was not tested" in check_prior(many).notes
+    counts = dist.Poisson(torch.full((60,), 5.0)).to_event(1)
+    assert any("no value is common enough" in note for note in check_prior(counts).notes)
 
 
 def test_num_samples_has_a_floor():

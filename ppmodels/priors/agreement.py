@@ -8,7 +8,8 @@ Two identities hold for every density `p` of its own draws, in free coordinates 
 The first, Stein's, is tested with :math:`f = 1, y_j, \tanh y_i`: it notices a wrong location, scale,
 correlation or shape. The second, with a normal `g` fitted to other draws, also notices a density that does not
 integrate to 1; its terms lie in [0, 1], so its error is known in any dimension. For discrete distributions
-the frequencies of the common values are compared with their probabilities.
+the frequencies of the common values are compared with their probabilities; where no value of a vector of bits is
+common, each bit with its probability given the others.
 
 References:
     Measuring Sample Quality with Stein's Method (Gorham and Mackey, 2015), arXiv:1506.03039
@@ -23,7 +24,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, MultivariateNormal, biject_to
+from torch.distributions import Distribution, MultivariateNormal, biject_to, constraints
 
 from ppmodels.distributions import as_pyro, validation
 
@@ -33,6 +34,9 @@ FALSE_ALARM = 1e-4
 """How often a sound distribution is accused, over all the tests of one call, as far as means are normal."""
 
 SLACK = 1e-4  # a difference below is rounding
+
+MOST_BITS = 24
+"""Of a long vector of bits so many are tested, evenly spread: each takes a density of every draw."""
 
 
 def disagreements(distribution: Distribution, num_samples: int, notes: list[str] | None = None) -> list[str]:
@@ -136,7 +140,10 @@ def _frequencies(p: Any, num_samples: int, notes: list[str]) -> Iterator[str]:
     expected = num_samples * probability
     common = expected >= 25  # there a count is as good as normal
     if not common.any():
-        notes.append("frequencies were not compared with probabilities: no value is common enough")
+        if _is_bits(p.support):
+            yield from _bits(p, num_samples, notes)
+        else:
+            notes.append("frequencies were not compared with probabilities: no value is common enough")
         return
     error = (expected * (1 - probability)).clamp(min=1e-12).sqrt()
     excess = ((counts - expected).abs() - SLACK) / error * common
@@ -146,6 +153,37 @@ def _frequencies(p: Any, num_samples: int, notes: list[str]) -> Iterator[str]:
             f"draws and log_prob disagree: {values[worst].tolist()} came {int(counts[worst])} times in "
             f"{num_samples}, expected {float(expected[worst]):.1f} ± {float(error[worst]):.2g}"
         )
+
+
+def _is_bits(support: Any) -> bool:
+    return isinstance(getattr(support, "base_constraint", support), type(constraints.boolean))
+
+
+def _bits(p: Any, num_samples: int, notes: list[str]) -> Iterator[str]:
+    """Each bit given all others, on draws: `E[(z_i - P(z_i = 1 | others)) f] = 0` for `f` that is 1 or another bit."""
+    with torch.no_grad():
+        z = p((num_samples,))  # (n, d)
+        log_p, residuals = p.log_prob(z), []
+        chosen = torch.linspace(0, z.shape[1] - 1, min(z.shape[1], MOST_BITS)).round().long()
+        for i in chosen.tolist():
+            flipped = z.clone()
+            flipped[:, i] = 1 - z[:, i]
+            residuals.append((2 * z[:, i] - 1) * torch.sigmoid(p.log_prob(flipped) - log_p))
+    e, n = torch.stack(residuals, -1), num_samples  # (n, m)
+    product = (e[:, :, None] * z[:, None, chosen]).mean(0)  # (m, m)
+    square = (e[:, :, None] ** 2 * z[:, None, chosen]).mean(0)
+    own = torch.eye(len(chosen), dtype=torch.bool)
+    values = torch.cat([e.mean(0), product[~own]])
+    squares = torch.cat([(e**2).mean(0), square[~own]])
+    tested = n * squares >= 25  # there a mean is as good as normal
+    excess = (values.abs() - SLACK) / (squares / n).sqrt().clamp(min=1e-12) * tested
+    worst = int(excess.argmax())
+    if not float(excess[worst]) <= _threshold(len(values)):  # NaN as well
+        yield (
+            "draws and log_prob disagree: by how much a bit is set more often than log_prob says, given all others, "
+            f"is a mean of {float(values[worst]):.3g} ± {float((squares[worst] / n).sqrt()):.2g}, not 0"
+        )
+    notes.append(f"whether the probabilities of 2**{z.shape[1]} values sum to 1 was not tested")
 
 
 def _threshold(tests: int) -> float:
