@@ -46,7 +46,7 @@ def bars(steps: int, out: Path) -> None:
     """Classic wake-sleep on 4x4 bars: how far is what it learned from what made them?"""
     toy = Bars()
     train = toy.sample(20_000, seed=0)
-    pair = machine((32, 8), train)
+    pair = machine((24, 8), train)
     rates = {"wake": adam(0.05), "sleep": adam(0.25)}  # the guide follows the model
     schedule = partial(CosineAnnealingLR, T_max=max(1, steps // 200), eta_min=1e-3)
     fit(*pair, train, CLASSIC, steps=steps, optimizer=rates, schedule=schedule)
@@ -71,7 +71,7 @@ def dreaming_digits(epochs: int, out: Path) -> None:
     print(f"units in use: {active_units(*pair, test)}")
 
 
-def main(steps: int = 40_000, epochs: int = 300, out: Path = Path("runs/helmholtz")) -> None:
+def main(steps: int = 30_000, epochs: int = 300, out: Path = Path("runs/helmholtz")) -> None:
     torch.set_num_threads(1)  # nets this small only wait for each other on more
     bars(steps, out)
     dreaming_digits(epochs, out)
