@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from pyro import poutine
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR
 
 from guides import MeanFieldBernoulli
 from inference import WakeSleep, active_units, adam, fit, log_likelihood
@@ -48,7 +48,7 @@ def bars(steps: int, out: Path) -> None:
     train = toy.sample(20_000, seed=0)
     pair = machine((24, 8), train)
     rates = {"wake": adam(0.05), "sleep": adam(0.25)}  # the guide follows the model
-    schedule = partial(CosineAnnealingLR, T_max=max(1, steps // 200), eta_min=1e-3)
+    schedule = partial(LinearLR, start_factor=1.0, end_factor=0.05, total_iters=max(1, steps // 200))
     fit(*pair, train, CLASSIC, steps=steps, optimizer=rates, schedule=schedule)
     every = toy.patterns()
     weight = toy.log_prob(every).exp()  # of each of the 30 images there are
@@ -71,7 +71,7 @@ def dreaming_digits(epochs: int, out: Path) -> None:
     print(f"units in use: {active_units(*pair, test)}")
 
 
-def main(steps: int = 30_000, epochs: int = 300, out: Path = Path("runs/helmholtz")) -> None:
+def main(steps: int = 40_000, epochs: int = 300, out: Path = Path("runs/helmholtz")) -> None:
     torch.set_num_threads(1)  # nets this small only wait for each other on more
     bars(steps, out)
     dreaming_digits(epochs, out)
