@@ -67,3 +67,14 @@ def test_families_of_breaks_are_ordered(tmp_path: Path) -> None:
     last = found.pop("logit_normal_sticks")
     assert max(found.values()) - min(found.values()) < 1.0
     assert min(found.values()) > last + 2.0
+
+
+def test_reweighting_comes_further_than_wake_and_sleep(tmp_path: Path) -> None:
+    """At equal epochs, by log p(x): found were -23.43 with five draws, data and dreams, -24.03 with the classic one."""
+    classic = {"bound.num_particles": 1, "bound.wake": 0.0, "bound.sleep": 1.0}
+    found = {}
+    for name, changes in {"reweighted": {}, "classic": classic}.items():
+        run = fitted("digits-helmholtz", tmp_path / name, changes)
+        found[name] = run["log_likelihood"]["value"]
+        assert run["khat"]["share_too_high"] < 0.1
+    assert found["reweighted"] > found["classic"] + 0.2

@@ -154,7 +154,7 @@ class Helmholtz(ModelTable):
     """Layers of bits, each given the bits above it."""
 
     name: Literal["helmholtz"] = "helmholtz"
-    widths: Sizes
+    widths: Annotated[Sizes, BeforeValidator(listed)]
     """Bits in each layer, from the data up."""
     hidden: Hidden = ((),)
     """Widths of a net between two layers; a sigmoid belief network has none."""
