@@ -1,6 +1,6 @@
 """Helmholtz machines that dream: the bars of Hinton et al., whose distribution is known, and 8x8 digits.
 
-    python examples/helmholtz.py     # two minutes on one core; pictures in runs/helmholtz
+    python examples/helmholtz.py     # three minutes on one core; pictures in runs/helmholtz
 
 Awake, the guide says which causes an image has and the model learns to make it of them; asleep, the model dreams causes
 and an image and the guide learns to tell them. The distribution of bars is known, and so is how far the machine is from
