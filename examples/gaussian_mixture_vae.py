@@ -1,10 +1,11 @@
 """Clusters of digits without labels: a mixture that finds them, and a class variable that is left unused.
 
-    python examples/gaussian_mixture_vae.py     # two minutes on one core
+    python examples/gaussian_mixture_vae.py     # four minutes on one core
 
-Two pairs with the same nets and the same guide. In `GMVAE` the cluster says where the latent lies; in `M2` it stands
-beside the latent, in front of the decoder. By the bound there is little between them. But nothing makes M2 use its
+Two pairs with the same nets and the same guide, and a third. In `GMVAE` the cluster says where the latent lies; in `M2`
+it stands beside the latent, in front of the decoder. By the bound there is little between them. But nothing makes M2 use its
 class: q(y | x) stays close to 1/10 for every y, whose entropy is log 10 = 2.30 nats, and the clusters are no digits.
+In `StyleGMVAE` the clusters move with a style of each datum; the model sums its cluster out, and no guide names it.
 """
 
 from __future__ import annotations
@@ -12,24 +13,30 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from guides import ClusterGuide
+from guides import ClusterGuide, MeanFieldStyle
 from inference import ClusterScores, Ladder, adam, assign, cluster_scores, compare_bounds, fit
+from ppmodels.components import ConditionalNormals
 from ppmodels.conditionals import ConditionalBernoulli, ConditionalNormal
 from ppmodels.data import digits
-from ppmodels.gmvae import GMVAE
+from ppmodels.gmvae import GMVAE, StyleGMVAE
 from ppmodels.m2 import M2
 from ppmodels.nets import MLP
 from ppmodels.priors import GaussianMixture, StandardNormal
 
-X, Z, CLUSTERS = 64, 8, 10
+X, Z, STYLE, CLUSTERS = 64, 8, 4, 10
 
 
 def net(in_features: int) -> MLP:
     return MLP(in_features, (128, 128), nn.ReLU)
 
 
-def make(name: str) -> tuple[nn.Module, ClusterGuide]:
-    """One of the two models, and its guide."""
+def make(name: str) -> tuple[nn.Module, nn.Module]:
+    """One of the three models, and its guide."""
+    if name == "StyleGMVAE":
+        components = ConditionalNormals(MLP(STYLE, (32,), nn.ReLU), Z, components=CLUSTERS, spread=1.0)
+        style, latent = (ConditionalNormal(MLP(128, ()), size) for size in (STYLE, Z))  # heads on one net
+        model = StyleGMVAE(StandardNormal(STYLE), components, ConditionalBernoulli(net(Z), X))
+        return model, MeanFieldStyle(style, latent, features=net(X))
     guide = ClusterGuide(net(X), ConditionalNormal(net(X + CLUSTERS), Z), CLUSTERS)
     if name == "M2":
         return M2(StandardNormal(Z), ConditionalBernoulli(net(Z + CLUSTERS), X), CLUSTERS), guide
@@ -51,7 +58,7 @@ def fit_and_judge(name: str, epochs: int, size: int | None = None) -> tuple[Ladd
 
 def main(epochs: int = 150, size: int | None = None) -> None:
     torch.set_num_threads(1)  # nets this small only wait for each other on more
-    for name in ("GMVAE", "M2"):
+    for name in ("GMVAE", "M2", "StyleGMVAE"):
         ladder, scores = fit_and_judge(name, epochs, size)
         print(f"\n{name}\n{ladder}\n{scores}")
         print(f"{name}: H(y|x) {scores.usage.conditional_entropy:.2f} nats, accuracy {scores.accuracy:.2f}")

@@ -96,7 +96,8 @@ def test_sticks_are_broken_further_while_mass_remains(capsys: pytest.CaptureFixt
 
 def test_clusters_are_found_and_judged(capsys: pytest.CaptureFixture[str]) -> None:
     gaussian_mixture_vae.main(1, 60)
-    assert "accuracy" in capsys.readouterr().out
+    found = re.findall(r"^(\w+): H\(y\|x\) [\d.]+ nats, accuracy [\d.]+$", capsys.readouterr().out, flags=re.MULTILINE)
+    assert found == ["GMVAE", "M2", "StyleGMVAE"]
 
 
 def test_labels_teach(capsys: pytest.CaptureFixture[str]) -> None:
