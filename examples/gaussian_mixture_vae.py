@@ -3,8 +3,8 @@
     python examples/gaussian_mixture_vae.py     # four minutes on one core
 
 Two pairs with the same nets and the same guide, and a third. In `GMVAE` the cluster says where the latent lies; in `M2`
-it stands beside the latent, in front of the decoder. By the bound there is little between them. But nothing makes M2 use its
-class: q(y | x) stays close to 1/10 for every y, whose entropy is log 10 = 2.30 nats, and the clusters are no digits.
+it stands beside the latent, in front of the decoder. By the bound there is little between them. But nothing makes M2
+use its class: q(y | x) stays close to 1/10 for every y, whose entropy is log 10 = 2.30 nats, and clusters are no digits.
 In `StyleGMVAE` the clusters move with a style of each datum; the model sums its cluster out, and no guide names it.
 """
 
