@@ -4,7 +4,7 @@
 
 Two pairs with the same nets and the same guide, and a third. In `GMVAE` the cluster says where the latent lies; in `M2`
 it stands beside the latent, in front of the decoder. By the bound there is little between them. But nothing makes M2
-use its class: q(y | x) stays close to 1/10 for every y, whose entropy is log 10 = 2.30 nats, and clusters are no digits.
+use its class: q(y | x) stays close to 1/10 for every y, whose entropy is log 10 = 2.30 nats; clusters are no digits.
 In `StyleGMVAE` the clusters move with a style of each datum; the model sums its cluster out, and no guide names it.
 """
 
