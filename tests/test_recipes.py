@@ -153,7 +153,7 @@ def test_a_file_extends_a_recipe_or_another_file(tmp_path: Path) -> None:
         (
             "model.prior=gaussian",
             "`model.prior.name` must be one of standard_normal, normal, gaussian_mixture, stick_breaking_mixture, "
-            "vamp_prior, flow_prior, autoregressive, student_t, horseshoe, got 'gaussian'; nearest is "
+            "vamp_prior, flow_prior, autoregressive, student_t, horseshoe, spike_and_slab, got 'gaussian'; nearest is "
             "'gaussian_mixture'",
         ),
         ("model.prior=3", "`model.prior` must be a table, got 3"),

@@ -19,6 +19,7 @@ __all__ = [
     "NADEPrior",
     "Normal",
     "Prior",
+    "SpikeAndSlab",
     "StandardNormal",
     "StickBreaking",
     "StickBreakingMixture",
@@ -120,6 +121,20 @@ class Horseshoe(Table):
     """Whether it is a parameter."""
 
 
+class SpikeAndSlab(Table):
+    """Each coordinate a narrow normal or a wide one: next to zero, or anywhere."""
+
+    name: Literal["spike_and_slab"] = "spike_and_slab"
+    probs: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """How often a coordinate is anywhere."""
+    spike: PositiveFloat = 0.05
+    """The scale of the narrow one."""
+    slab: PositiveFloat = 1.0
+    """The scale of the wide one."""
+    learned: bool = False
+    """Whether all three are parameters."""
+
+
 class StickBreaking(Table):
     """Breaks of a stick, each as likely as the last: the weights of a Dirichlet process."""
 
@@ -171,7 +186,8 @@ Prior: TypeAlias = Annotated[
     | FlowPrior
     | Autoregressive
     | StudentT
-    | Horseshoe,
+    | Horseshoe
+    | SpikeAndSlab,
     BeforeValidator(named("standard_normal")),
     Field(discriminator="name"),
 ]

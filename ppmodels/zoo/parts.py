@@ -97,6 +97,10 @@ def prior(table: schema.Prior, z_dim: int, guide: nn.Module, data: Dataset) -> n
             return priors.StudentT(z_dim, table.df, learned=table.learned)
         case schema.Horseshoe():
             return priors.Horseshoe(z_dim, scale=table.scale, learned=table.learned)
+        case schema.SpikeAndSlab():
+            return priors.SpikeAndSlab(
+                z_dim, probs=table.probs, spike=table.spike, slab=table.slab, learned=table.learned
+            )
         case schema.FlowPrior():
             return priors.FlowPrior(z_dim, transforms=table.transforms, hidden=table.hidden, bins=table.bins)
         case schema.VampPrior():
