@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid
 
 __all__ = ["NADELaw"]
 
-BLOCK = 8
+BLOCK = 16
 """Bits scored at a time: all at once would fill memory with `(..., d, H)`, one at a time is many small steps."""
 
 
@@ -23,7 +23,7 @@ class NADELaw(TorchDistribution):
         \qquad a_i = c + \sum_{j<i} W_j y_j
 
     Neighbouring bits share all but one term of :math:`a_i`, so that a draw costs no more than a density, `d * H`
-    multiplications. A draw takes d small steps; a density takes d / 8 larger ones.
+    multiplications. A draw takes d small steps; a density takes d / 16 larger ones.
 
     Arguments:
         logits: :math:`b`, `(..., d)`.
@@ -89,8 +89,7 @@ class NADELaw(TorchDistribution):
             self._validate_sample(value)
         a, logits = self.features.unsqueeze(-2), []  # (..., 1, H)
         for y, W, V in zip(value.split(BLOCK, -1), self.W.split(BLOCK), self.V.split(BLOCK), strict=True):
-            reached = a + (y.unsqueeze(-1) * W).cumsum(-2)  # (..., block, H): what each bit leaves to the next
-            before = torch.cat([a.expand(*reached.shape[:-2], 1, -1), reached[..., :-1, :]], -2)  # a_i of the block
-            logits.append((before.sigmoid() * V).sum(-1))
-            a = reached[..., -1:, :]
+            earlier = y.unsqueeze(-2) * y.new_ones(len(W), len(W)).tril(-1)  # (..., block, block): a row for each bit
+            logits.append(((a + earlier @ W).sigmoid() * V).sum(-1))  # (..., block)
+            a = a + (y @ W).unsqueeze(-2)
         return logsigmoid((2 * value - 1) * (self.logits + torch.cat(logits, -1))).sum(-1)

@@ -89,6 +89,14 @@ class TestDensity:
         expected = torch.stack([slow_log_prob(p.logits, p.features, p.W, p.V, y) for y in states(d)])
         torch.testing.assert_close(p.log_prob(states(d)), expected, rtol=0, atol=1e-11)
 
+    @pytest.mark.parametrize("d", [15, 16, 17, 40])
+    def test_of_long_vectors_too(self, d):
+        """They are scored some bits at a time."""
+        p = law(d, 6, size=0.7)
+        y = torch.bernoulli(torch.full((5, d), 0.5))
+        expected = torch.stack([slow_log_prob(p.logits, p.features, p.W, p.V, one) for one in y])
+        torch.testing.assert_close(p.log_prob(y), expected)
+
     def test_of_a_conditional_moves_with_its_input(self):
         q, h, y = at_random(ConditionalNADE(MLP(3, (8,)), 4, 6), 0.5), torch.randn(5, 3), states(4)[[0, 3, 9, 14, 15]]
         f = q.trunk(h)

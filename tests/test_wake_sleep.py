@@ -399,3 +399,13 @@ def test_a_site_of_the_guide_alone_has_no_dream() -> None:
     pair, model = Shared(), Shared()
     with pytest.raises(ValueError, match="site `a` is drawn by the guide alone, so no dream has a value for it"):
         fit(model.model, pair.auxiliary, torch.randn(6), WakeSleep(), steps=1)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("auto", [False, True])
+def test_runs_on_cuda(auto: bool) -> None:
+    model, guide = (part.cuda() for part in pair_of((4, 3), auto=auto))
+    x = torch.bernoulli(torch.full((20, 9), 0.3)).cuda()
+    for objective in (WakeSleep(), WakeSleep(3, wake=0.5, sleep=0.5, sleep_every=2)):
+        assert fit(model, guide, x, objective, steps=5, mode="replay").steps == 5
+    assert exact_log_likelihood(model, guide, x).value.device.type == "cuda"
