@@ -1,6 +1,6 @@
 """Clusters of digits without labels: a mixture that finds them, and a class variable that is left unused.
 
-    python examples/gaussian_mixture_vae.py     # four minutes on one core
+    python examples/gaussian_mixture_vae.py     # three minutes on one core
 
 Two pairs with the same nets and the same guide, and a third. In `GMVAE` the cluster says where the latent lies; in `M2`
 it stands beside the latent, in front of the decoder. By the bound there is little between them. But nothing makes M2

@@ -54,8 +54,8 @@ class AutoregressiveBernoulli(Amortized):
 
     .. math:: q(z \mid x) = \prod_l \prod_i q(z_{li} \mid z_{l,<i}, z_{l-1}), \qquad z_0 = x
 
-    Where causes explain each other away no independent bits will do. A draw takes as many steps as a layer has bits;
-    a density takes one.
+    Where causes explain each other away no independent bits will do. A draw takes as many steps as a layer has bits,
+    a density a sixteenth of them.
 
     Sites and plate: those of `MeanFieldBernoulli`.
 
@@ -88,5 +88,7 @@ class AutoregressiveBernoulli(Amortized):
         hidden: Sequence[int] = (),
         activation: Activation = nn.Tanh,
     ) -> None:
+        if features is not None:
+            check_size("features", features)
         pairs = pairwise((check_size("x_dim", x_dim), *check_sizes("widths", widths)))
         super().__init__([ConditionalNADE(MLP(below, hidden, activation), here, features) for below, here in pairs])

@@ -59,7 +59,11 @@ def filled(batch: Batch, places: Mapping[str, Place], values: Mapping[str, Tenso
             if place.key == key:
                 value = values[site].to(argument)
                 whole = place.size == tuple(argument.shape) and place.stride == argument.stride()
-                argument = value if whole else torch.as_strided_scatter(argument, value, *_where(place))
+                argument = (
+                    value
+                    if whole
+                    else torch.as_strided_scatter(argument, value, place.size, place.stride, place.offset)
+                )
         return argument
 
     return _mapped(batch, fill)
@@ -131,7 +135,3 @@ def _place(site: Site, batch: Batch) -> Place:
         f"site `{name}` observes a value computed from the model's arguments, expected an argument or a part of "
         "one, where the draw can be put: pass `obs` an argument as it is, and transform data beforehand"
     )
-
-
-def _where(place: Place) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    return place.size, place.stride, place.offset

@@ -121,7 +121,7 @@ def test_units_nobody_uses_and_draws_that_suffice() -> None:
         (lambda: SigmoidBeliefNetwork(4, (3,), prior=StandardNormal(2)), "`likelihood` takes vectors of length 3, but"),
         (lambda: SigmoidBeliefNetwork(4, (3,), logits=torch.zeros(5)), r"`logits` must have shape \(4,\)"),
         (lambda: MeanFieldBernoulli(4, ()), "at least one"),
-        (lambda: AutoregressiveBernoulli(4, (3,), features=0), "`hidden` must be an integer, at least 1, got 0"),
+        (lambda: AutoregressiveBernoulli(4, (3,), features=0), "`features` must be an integer, at least 1, got 0"),
         (
             lambda: SigmoidBeliefNetwork(1, (3,), likelihood=HomoscedasticNormal(MLP(3, ()), 1), logits=torch.zeros(1)),
             "`logits` is the bias of bits, but a `likelihood` is given",
