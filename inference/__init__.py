@@ -25,14 +25,23 @@ from inference.checkpoint import CheckpointError
 from inference.clusters import ClusterScores, cluster_scores
 from inference.codes import latent_codes
 from inference.compare import CrossedBoundsError, Ladder, compare_bounds
+from inference.density import FlatDensity
 from inference.diagnostics import (
+    Calibration,
     Collapse,
     CollapseWarning,
+    Diagnosis,
+    PredictiveCheck,
     active_units,
+    diagnose,
     effective_sample_size,
     find_collapse,
+    load_tree,
     pareto_khat,
+    ppc,
+    save_tree,
 )
+from inference.diagnostics.sources import to_datatree
 from inference.draws import log_weights
 from inference.estimators import (
     STL,
@@ -54,6 +63,7 @@ from inference.free_bits import FreeBits
 from inference.gradient_snr import GradientSNR, gradient_snr
 from inference.graph import GraphWarning
 from inference.likelihood import FewParticlesWarning, LogLikelihood, log_likelihood
+from inference.mcmc import sample, sample_latents, sbc
 from inference.neighbours import NeighbourErrors, knn_error
 from inference.objectives import LossParts, Objective, Phase, Task, Variational
 from inference.optim import adam, burda_schedule
@@ -83,6 +93,7 @@ __all__ = [
     "Augmented",
     "Bound",
     "Bracket",
+    "Calibration",
     "CheckpointError",
     "ClusterScores",
     "Collapse",
@@ -90,11 +101,13 @@ __all__ = [
     "ComponentUsage",
     "CrossedBoundsError",
     "DReG",
+    "Diagnosis",
     "DivergedError",
     "Enumeration",
     "ExactLogLikelihood",
     "FewParticlesWarning",
     "Fitted",
+    "FlatDensity",
     "FreeBits",
     "GradientSNR",
     "GraphWarning",
@@ -106,6 +119,7 @@ __all__ = [
     "Objective",
     "Pathwise",
     "Phase",
+    "PredictiveCheck",
     "Reconstruction",
     "Renyi",
     "ReverseAIS",
@@ -133,6 +147,7 @@ __all__ = [
     "cluster_scores",
     "compare_bounds",
     "component_usage",
+    "diagnose",
     "effective_sample_size",
     "enumerate_latents",
     "estimate",
@@ -143,10 +158,17 @@ __all__ = [
     "gradient_snr",
     "knn_error",
     "latent_codes",
+    "load_tree",
     "log_likelihood",
     "log_weights",
     "paired_difference",
     "pareto_khat",
+    "ppc",
+    "sample",
+    "sample_latents",
+    "save_tree",
+    "sbc",
     "simulate",
     "sticks_for_mass",
+    "to_datatree",
 ]

@@ -19,6 +19,7 @@ from torch import Tensor
 from inference.layout import Layout
 from inference.pair import Pair, call, size_of
 from inference.sites import Site, sample_sites
+from inference.unobserving import unobserved
 from ppmodels.contracts import Batch
 
 __all__ = ["Dreamer", "Place", "filled", "own", "places_of"]
@@ -99,7 +100,7 @@ class Dreamer:
         """As many data as the batch has, arranged as they are, and the latents they were drawn with."""
         batch = _mapped(batch, lambda _, value: value.contiguous())
         with self.pair.mode(training=False), torch.no_grad():
-            run = poutine.trace(poutine.uncondition(lambda: call(self.pair.model, batch)))
+            run = poutine.trace(unobserved(lambda: call(self.pair.model, batch)))
             drawn = {name: site["value"] for name, site in sample_sites(run.get_trace()).items()}
         n = size_of(batch)
         here = {k: replace(p, size=tuple(n if s == -1 else s for s in p.size)) for k, p in self.places.items()}

@@ -9,7 +9,7 @@ import pyro
 import torch
 from torch.distributions import Distribution
 
-__all__ = ["flushing_denormals", "validating"]
+__all__ = ["default_dtype", "flushing_denormals", "validating"]
 
 
 @contextmanager
@@ -21,6 +21,17 @@ def validating(*, enabled: bool) -> Iterator[None]:
             yield
     finally:
         Distribution.set_default_validate_args(before)
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Run a block in which floats that are made without a type have this one."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @contextmanager

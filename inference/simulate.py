@@ -22,6 +22,7 @@ from inference.pair import Pair, call, size_of
 from inference.particles import site_log_prob, trace_of
 from inference.seeds import seeded, stream
 from inference.sites import Site, sample_sites
+from inference.unobserving import unobserved
 from ppmodels.contracts import Batch, Data, Program
 
 __all__ = ["Simulated", "simulate"]
@@ -83,7 +84,7 @@ def simulate(model: Program | Pair, like: Data | Batch, n: int | None = None, *,
         places = places_of(observed, given)
         if not places:
             raise ValueError("`model` observes nothing: expected a site with `obs=x`; is the batch passed on to it?")
-        drawn = sample_sites(poutine.trace(poutine.uncondition(lambda: call(program, given))).get_trace())
+        drawn = sample_sites(poutine.trace(unobserved(lambda: call(program, given))).get_trace())
         for name, place in places.items():
             value = drawn[name]["value"]
             if tuple(value.shape) != place.size:

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from inference.annealing.hamiltonian import Kinetics
-from inference.annealing.journal import Journal, State
 from inference.annealing.pilot import Steps, first_step, scale_of
 from inference.annealing.target import Point
+from inference.journal import Journal, State
 from inference.schedule import Annealing
 from ppmodels.contracts import Batch
 
@@ -107,24 +107,37 @@ class Chains:
 
         return _summary(self.journal.stage(f"backward {self.label}", start, step, spread + T), spread + T - 1)
 
-    def draws(self, steps: Steps, start_at: Point, num_draws: int) -> State:
-        """Draws at the posterior: `log_p` and `log_q` `(C, num_draws, n)`, and the `acceptance` `(n,)`."""
+    def draws(self, steps: Steps, start_at: Point, num_draws: int, *, keep_latents: bool = False) -> State:
+        """Draws at the posterior: `log_p` and `log_q` `(C, num_draws, n)`, and the `acceptance` `(n,)`.
+
+        With `keep_latents` also `z`, `(C, num_draws, D, n)`, and each draw's chance of `acceptance_rate`.
+        """
         warmup = self.annealing.num_warmup
         num_steps = warmup + num_draws
 
         def start() -> State:
-            n = start_at.z.shape[1]
+            n, D = start_at.z.shape[1:]
             state = {**start_at._asdict(), "accepted": start_at.z.new_zeros(n)}
-            return state | {name: start_at.z.new_empty(self.size, num_draws, n) for name in ("all_p", "all_q")}
+            kept = {name: start_at.z.new_empty(self.size, num_draws, n) for name in ("all_p", "all_q")}
+            if keep_latents:
+                kept["all_z"] = start_at.z.new_empty(self.size, num_draws, D, n)
+                kept["all_chances"] = torch.empty_like(kept["all_p"])
+            return state | kept
 
         def step(state: State, t: int) -> State:
             state = self._moved(state, steps, 1.0)
             if t >= warmup:
                 state["all_p"][:, t - warmup], state["all_q"][:, t - warmup] = state["log_p"], state["log_q"]
+                if keep_latents:
+                    state["all_z"][:, t - warmup] = state["z"].movedim(-1, 1)
+                    state["all_chances"][:, t - warmup] = state["chance"]
             return state
 
         end = self.journal.stage(f"draws {self.label}", start, step, num_steps)
-        return {"log_p": end["all_p"], "log_q": end["all_q"], "acceptance": end["accepted"] / num_steps}
+        found = {"log_p": end["all_p"], "log_q": end["all_q"], "acceptance": end["accepted"] / num_steps}
+        if keep_latents:
+            found |= {"z": end["all_z"], "acceptance_rate": end["all_chances"]}
+        return found
 
     def exact(self, latents: Mapping[str, Tensor], index: Tensor) -> Tensor:
         """The vectors of latents given by site for every datum, for those of this batch, `(1, n, D)`."""
@@ -152,7 +165,7 @@ class Chains:
         """The state after a transition with frozen steps."""
         assert steps is not None
         point, chance = self._move(_point(state), beta, steps.at(beta), steps.scale)
-        return {**state, **point._asdict(), "accepted": state["accepted"] + chance.mean(0)}
+        return {**state, **point._asdict(), "accepted": state["accepted"] + chance.mean(0), "chance": chance}
 
 
 def _point(state: State) -> Point:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from inference.annealing.chains import Chains
-from inference.annealing.journal import State
 from inference.annealing.mixing import rhat
 from inference.annealing.running import How, Run, digest
 from inference.batches import TensorData
+from inference.journal import State
 from inference.pair import Pair
 from inference.schedule import Annealing
 from inference.simulate import Simulated

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from inference.annealing.chains import Chains
 from inference.annealing.hamiltonian import Kinetics
-from inference.annealing.journal import Journal, State
 from inference.annealing.target import Target
 from inference.batches import device_of
 from inference.draws import default_chunk
 from inference.flags import validating
 from inference.graph import Mode, check_mode
+from inference.journal import Journal, State
 from inference.pair import Pair, first_tensor
 from inference.particles import site_log_prob
 from inference.progress import progress_bar

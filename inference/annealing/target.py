@@ -23,6 +23,7 @@ from inference.pair import Pair, call, size_of
 from inference.particles import in_particles, run_particles
 from inference.sites import first_line, sample_sites
 from inference.strata import is_enumerated
+from inference.unobserving import unobserved
 from inference.weights import weigh_traces
 from ppmodels.contracts import Batch, Program
 
@@ -149,7 +150,7 @@ def _prior(model: Program) -> Program:
     def is_hidden(site: Any) -> bool:
         return bool(site["infer"].get("was_observed")) or is_enumerated(site["infer"])
 
-    prior: Program = poutine.block(poutine.uncondition(model), hide_fn=is_hidden)
+    prior: Program = poutine.block(unobserved(model), hide_fn=is_hidden)
     return prior
 
 

@@ -67,6 +67,7 @@ class Graphed:
         warned: reasons that were warned of already; share it to be told once.
         every: calls between two looks at all that a graph rests on; at its tensors it looks at every call. 1 where
             anything may happen between calls.
+        subject: what warnings say runs so.
     """
 
     pair: Pair
@@ -76,6 +77,7 @@ class Graphed:
     modes: dict[str, str] = field(default_factory=dict)
     warned: set[str] = field(default_factory=set)
     every: int = 1
+    subject: str = "the pair"
 
     def __post_init__(self) -> None:
         self._entries: dict[Any, Entry] = {}
@@ -153,7 +155,7 @@ class Graphed:
         reason = reason.partition("\n")[0]  # Pyro adds a table of shapes to what passes through it
         if reason not in self.warned:
             self.warned.add(reason)
-            warnings.warn(f"the pair runs in mode {mode!r}: {reason}", GraphWarning, stacklevel=5)
+            warnings.warn(f"{self.subject} runs in mode {mode!r}: {reason}", GraphWarning, stacklevel=5)
         return mode
 
 

@@ -33,6 +33,7 @@ class Journal:
         identity: what must agree with the calculation found there, by name.
         seconds: least time between two saves.
         device: where tensors go that are read back.
+        every: steps between two saves, in the place of `seconds`.
 
     Attributes:
         results: what the batches done came to, in order.
@@ -46,9 +47,16 @@ class Journal:
     """
 
     def __init__(
-        self, folder: Path | None, identity: Mapping[str, Any], *, seconds: float, device: torch.device
+        self,
+        folder: Path | None,
+        identity: Mapping[str, Any],
+        *,
+        seconds: float = 60.0,
+        device: torch.device,
+        every: int | None = None,
     ) -> None:
         self.folder = None if folder is None else Path(folder)
+        self.every = every
         self.identity, self.seconds, self.device = dict(identity), seconds, device
         self.results: list[State] = []
         self.modes: dict[str, str] = {}
@@ -81,12 +89,17 @@ class Journal:
         for t in range(first, num_steps):
             state = step(state, t)
             self.moves += 1
-            if self.folder is not None and time.monotonic() - self._saved >= self.seconds:
+            if self.folder is not None and self._is_due():
                 self.save((name, t + 1, state))
             if self.bar is not None:
                 self.bar.advance(1)
         self._done[name] = state
         return state
+
+    def _is_due(self) -> bool:
+        if self.every is not None:
+            return self.moves % self.every == 0
+        return time.monotonic() - self._saved >= self.seconds
 
     def finish(self, result: State) -> None:
         """Keep what a batch came to, and forget how."""

@@ -1,0 +1,167 @@
+"""A look at a program before its density is made: what chains would move, and what would be silently wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.poutine import Trace
+from torch import Tensor
+
+from inference.density.latent import Latent, Starting
+from inference.flags import validating
+from inference.seeds import seeded
+from inference.sites import Site, first_line, plates_of, sample_sites
+
+__all__ = ["Inspection", "look_at"]
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What a program is made of.
+
+    Attributes:
+        latents: the sites that chains move.
+        observed: the sites that it observes.
+        summed: its discrete latents, which are summed out.
+        deterministic: what it computes and gives a name, `pyro.deterministic` and point masses.
+        filling: latents that stand in for missing observations.
+        nesting: plate dimensions in use.
+        sites: all of them, from the run that was looked at.
+        device: where it computes.
+    """
+
+    latents: tuple[Latent, ...]
+    observed: tuple[str, ...]
+    summed: tuple[str, ...]
+    deterministic: tuple[str, ...]
+    filling: frozenset[str]
+    nesting: int
+    sites: Mapping[str, Site]
+    device: torch.device
+
+
+def look_at(program: Callable[[], Any]) -> Inspection:
+    """Run a program from two random starts, validated, and refuse what no chain can be right about.
+
+    Raises:
+        ValueError: naming the site, if it is discrete without a finite support, subsampled, masked, on a support
+            without a bijection, scored in a shape that is neither its own nor its value's, or not the same in every
+            run; and if there is nothing for chains to move.
+    """
+    with seeded(0), torch.no_grad(), validating(enabled=True):
+        starting, trace = _run(program)
+        again, _ = _run(program)
+    if starting.latents != again.latents:
+        differing = sorted(set(starting.latents) ^ set(again.latents))
+        raise ValueError(
+            f"site `{differing[0].name}` is not the same in every run of the program: expected the same latent sites, "
+            "of the same shapes, whatever their values are"
+        )
+    nodes: dict[str, Any] = dict(trace.nodes)
+    sites = {name: site for name, site in nodes.items() if site["type"] == "sample"}
+    for site in sites.values():
+        _check_subsampling(site)
+    carrying = sample_sites(trace)
+    summed = tuple(name for name, site in carrying.items() if _is_discrete_latent(site))
+    filling = frozenset(name for name in carrying if _fills_in(name, sites))
+    latents = {latent.name for latent in starting.latents}
+    for name, site in carrying.items():
+        _check_site(site, is_latent=name in latents, filling=name in filling, enumerated=bool(summed))
+    if not latents:
+        raise ValueError(
+            "`model` has no continuous latent sites: expected at least one for chains to move"
+            + (f"; site `{summed[0]}` is discrete, and would be summed out" if summed else "")
+        )
+    observed = tuple(name for name, site in carrying.items() if site["is_observed"])
+    return Inspection(
+        latents=tuple(starting.latents),
+        observed=observed,
+        summed=summed,
+        deterministic=tuple(name for name in sites if _is_deterministic(name, sites, latents, observed, summed)),
+        filling=filling,
+        nesting=max((-plate.dim for site in carrying.values() for plate in plates_of(site)), default=0),
+        sites=sites,
+        device=next(iter(carrying[name]["value"].device for name in latents)),
+    )
+
+
+def _run(program: Callable[[], Any]) -> tuple[Starting, Trace]:
+    starting = Starting()
+    try:
+        trace = poutine.trace(starting(program)).get_trace()
+        trace.compute_log_prob()
+    except RuntimeError as error:
+        if "dtype" in str(error) or "scalar type" in str(error):
+            raise ValueError(
+                f"`model` mixes types of floats ({first_line(error)}): its data are cast to `dtype`, float64 unless "
+                "given; convert its modules and closed-over tensors too, or pass `dtype=torch.float32`"
+            ) from error
+        raise
+    return starting, trace
+
+
+def _check_subsampling(site: Site) -> None:
+    fn = site["fn"]
+    size, subsample_size = getattr(fn, "size", None), getattr(fn, "subsample_size", None)
+    if type(fn).__name__ == "_Subsample" and subsample_size is not None and subsample_size < size:
+        raise ValueError(
+            f"plate `{site['name']}` draws {subsample_size} of {size} anew in every run, so there is no one density: "
+            "expected all of the data; leave `subsample_size` out"
+        )
+
+
+def _is_discrete_latent(site: Site) -> bool:
+    return not site["is_observed"] and bool(site["fn"].support.is_discrete)
+
+
+def _fills_in(name: str, sites: Mapping[str, Site]) -> bool:
+    """Whether a site is what Pyro makes of the missing part of `pyro.sample(..., obs=x, obs_mask=mask)`."""
+    base = name.removesuffix("_unobserved")
+    return base != name and base in sites and f"{base}_observed" in sites
+
+
+def _is_deterministic(name: str, sites: Mapping[str, Site], *others: Any) -> bool:
+    if any(name in other for other in others) or type(sites[name]["fn"]).__name__ == "_Subsample":
+        return False
+    return bool(sites[name]["infer"].get("_deterministic")) or not sites[name]["is_observed"]
+
+
+def _check_site(site: Site, *, is_latent: bool, filling: bool, enumerated: bool) -> None:
+    name, fn, mask = site["name"], site["fn"], site["mask"]
+    if _is_discrete_latent(site) and not fn.has_enumerate_support:
+        raise ValueError(
+            f"site `{name}` is discrete ({type(fn).__name__}) with too many values to sum over: expected continuous "
+            "latents, or discrete ones of finite support; sum it out by hand, or replace it by a continuous one"
+        )
+    masked = (isinstance(mask, Tensor) and not bool(mask.all())) or mask is False
+    if is_latent and masked and not filling:
+        raise ValueError(
+            f"site `{name}` is masked, so where the mask is False its density does not count and chains would wander "
+            "off: expected latents that count; leave it out there, or let `obs_mask` of the observed site say what is "
+            "missing"
+        )
+    _check_shape(site, enumerated=enumerated)
+
+
+def _check_shape(site: Site, *, enumerated: bool) -> None:
+    """A log probability has the shape of the site's batch, or of its values where they are many under one law."""
+    fn, value, log_prob = site["fn"], site["value"], site["unscaled_log_prob"]
+    own = tuple(fn.batch_shape)
+    of_value = tuple(value.shape[: value.dim() - fn.event_dim])
+    shape = tuple(log_prob.shape)
+    if shape not in (own, of_value):
+        raise ValueError(
+            f"site `{site['name']}` has a log probability of shape {shape}, expected {own} from its distribution: its "
+            f"values are {of_value}; give both the same shape"
+        )
+    plates = {plate.dim: plate.size for plate in plates_of(site)}
+    outside = [dim for dim in range(-len(shape), 0) if shape[dim] != 1 and dim not in plates]
+    if enumerated and outside:
+        raise ValueError(
+            f"site `{site['name']}` has a log probability of shape {shape} with an axis that is no plate, in a program "
+            "whose discrete sites are summed out: put it in a `pyro.plate`, or call `.to_event(...)`"
+        )

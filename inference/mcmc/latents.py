@@ -1,0 +1,191 @@
+"""`sample_latents`: the posterior of the latents of every datum, under a pair that has been fitted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from inference.annealing.chains import Chains
+from inference.annealing.running import How, Run
+from inference.annealing.target import Target
+from inference.batches import TensorData, as_data, read_once
+from inference.density import FlatDensity
+from inference.diagnostics.datatree import assemble
+from inference.graph import Mode
+from inference.journal import State
+from inference.latents import Placing
+from inference.pair import Pair
+from inference.particles import run_particles
+from inference.schedule import Annealing
+from inference.seeds import stream
+from inference.sites import plates_of, sample_sites
+from ppmodels.contracts import Batch, Data, Program
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["sample_latents"]
+
+
+def sample_latents(
+    model: Program,
+    guide: Program,
+    data: Data | Batch,
+    *,
+    num_chains: int = 16,
+    num_samples: int = 500,
+    num_warmup: int = 200,
+    num_leapfrogs: int = 10,
+    target_acceptance: float = 0.65,
+    seed: int = 0,
+    mode: Mode = "auto",
+    batch_size: int | None = None,
+    checkpoint: Path | str | None = None,
+    checkpoint_seconds: float = 60.0,
+    progress: bool | None = None,
+    dims: Mapping[str, Sequence[str]] | None = None,
+    coords: Mapping[str, Any] | None = None,
+    log_likelihood: bool = True,
+    predictive: bool = False,
+) -> xr.DataTree:
+    """Draw from every datum's posterior of its latents, the parameters of the pair staying as they are.
+
+    Chains of all data move at once. Each begins at a draw of the guide and is annealed to the posterior while the steps
+    of its datum adapt; a datum's chains share a step, and each of its latents is scaled by its spread under the guide.
+    R-hat is a matter of each datum: the variables keep the data's axis, and `diagnose` reports the worst of them.
+
+    Args:
+        model: any Pyro callable with continuous latents in a plate over the data.
+        guide: any Pyro callable over the same latents.
+        data: a dataset, or a tensor, tuple or mapping of tensors; each datum is read once.
+        num_chains: of each datum.
+        num_samples: draws of each chain.
+        num_warmup: temperatures on the way to the posterior, where steps adapt; a quarter as many transitions follow
+            there before draws are kept.
+        num_leapfrogs: the most in one trajectory, whose number of them is drawn from 1 to this.
+        target_acceptance: the mean chance of acceptance that a datum's step adapts to.
+        seed: seeds the chains, and the data's own noise.
+        mode: how the programs are run, see `inference.graph`.
+        batch_size: data at a time, at most; by default as many as fit.
+        checkpoint: a folder to save to, and to go on from with the same bits.
+        checkpoint_seconds: least time between two saves.
+        progress: show a bar; by default where there is a terminal.
+        dims: see `inference.mcmc.sample`.
+        coords: see `inference.mcmc.sample`.
+        log_likelihood: see `inference.mcmc.sample`.
+        predictive: draw data from the posterior and the prior; chains times draws times data of them.
+
+    Raises:
+        ValueError: naming the site, if a latent is discrete, or outside the plate over the data; see
+            `inference.annealing.target.Target.of`.
+
+    >>> import pyro, pyro.distributions as dist
+    >>> def model(x):
+    ...     with pyro.plate("data", len(x)):
+    ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+    ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+    >>> def guide(x):
+    ...     with pyro.plate("data", len(x)):
+    ...         pyro.sample("z", dist.Normal(torch.zeros_like(x), 1.0))
+    >>> tree = sample_latents(model, guide, torch.tensor([0.0, 2.0]), num_chains=8, num_samples=200)
+    >>> bool((tree["posterior"]["z"].mean(["chain", "draw"]) - [0.0, 1.0] < 0.15).all())
+    True
+    """
+    begun = time.perf_counter()
+    pair, read = Pair(model, guide), read_once(as_data(data), seed)
+    assert isinstance(read, TensorData)
+    annealing = Annealing(
+        num_chains=num_chains,
+        num_leapfrogs=num_leapfrogs,
+        num_pilot=num_warmup,
+        num_warmup=max(1, num_warmup // 4),
+        target_acceptance=target_acceptance,
+    )
+    how: How = {"seed": seed, "mode": mode, "progress": progress, "checkpoint_seconds": checkpoint_seconds}
+    how["batch_size"] = batch_size
+    how["checkpoint"] = None if checkpoint is None else Path(checkpoint)
+    transitions = annealing.num_pilot + annealing.num_warmup + num_samples
+    modes: set[str] = set()
+
+    def work(chains: Sequence[Chains], index: Tensor) -> State:
+        parts = [some.draws(*some.pilot(), num_samples, keep_latents=True) for some in chains]
+        kinetics = chains[0].kinetics
+        modes.update(kinetics.graph.modes.values())
+        whole = {name: torch.cat([part[name] for part in parts])[:num_chains] for name in parts[0]}
+        values = _values(kinetics.target, chains[0].batch, whole["z"])
+        return {"lp": whole["log_p"], "acceptance_rate": whole["acceptance_rate"], **values}
+
+    extra = {"draws": num_samples, "latents": True}
+    found: list[State] = []
+    with closing(Run(pair, read, annealing, "posterior", transitions, extra, how).results(work)) as results:
+        found.extend(results)
+    joined = {name: torch.cat([part[name] for part in found], -1) for name in found[0] if name != "seconds"}
+    batch = read.batch(torch.arange(len(read)))
+    args, kwargs = (
+        ((), dict(batch)) if isinstance(batch, Mapping) else (batch if isinstance(batch, tuple) else (batch,), {})
+    )
+    stats = {name: joined.pop(name) for name in ("lp", "acceptance_rate")}
+    with pair.mode(training=False):
+        density = FlatDensity.of(model, *args, kwargs=kwargs, dtype=stats["lp"].dtype)
+        values = {name: _in_shape(joined[name], density, name) for name in density.names}
+        return assemble(
+            density,
+            values,
+            density.data,
+            attrs={
+                "inference_method": "MCMC",
+                "backend": "hmc",
+                "mode": " and ".join(sorted(modes)) or "eager",
+                "seed": seed,
+                "device": str(density.device),
+                "num_warmup": num_warmup,
+                "num_samples": num_samples,
+                "restarts": 0,
+                "seconds_sampling": time.perf_counter() - begun,
+            },
+            stats={name: (("chain", "draw", _data_name(density)), value) for name, value in stats.items()},
+            dims=dims,
+            coords=coords,
+            log_likelihood=log_likelihood,
+            predictive=predictive,
+            seed=stream(seed, "predictions"),
+        )
+
+
+def _values(target: Target, batch: Batch, z: Tensor) -> State:
+    """The values of the latent sites of draws `(C, S, D, n)`, the data's axis last."""
+    C, S = z.shape[:2]
+    rows = z.flatten(0, 1).movedim(-1, 1)  # (C * S, n, D)
+    parts: dict[str, list[Tensor]] = {name: [] for name in target.space.places}
+    for some in rows.split(max(2, S)):
+        base = Placing(target.space, some)(target.base)
+        trace, _ = run_particles(Pair(target.pair.model, base), batch, len(some), target.layout)
+        sites = sample_sites(trace)
+        for name, place in target.space.places.items():
+            value = sites[name]["value"]
+            event = value.shape[value.dim() - sites[name]["fn"].event_dim :]
+            value = value.reshape(
+                len(some), *place.batch[: place.data_axis], rows.shape[1], *place.batch[place.data_axis + 1 :], *event
+            )
+            parts[name].append(value.movedim(1 + place.data_axis, -1))
+    return {name: torch.cat(values).unflatten(0, (C, S)) for name, values in parts.items()}
+
+
+def _in_shape(value: Tensor, density: FlatDensity, name: str) -> Tensor:
+    """From `(C, S, ..., n)` to the shape of the site."""
+    site = density.sites()[name]
+    axis = next(plate.dim for plate in plates_of(site) if plate.name == _data_name(density)) - site["fn"].event_dim
+    return value.movedim(-1, value.dim() + axis)
+
+
+def _data_name(density: FlatDensity) -> str:
+    """The plate over the data: the one that every latent stands in, named `data` if several do."""
+    shared = [{plate.name for plate in plates_of(density.sites()[name])} for name in density.names]
+    names = set.intersection(*shared)
+    return "data" if "data" in names else min(names)
