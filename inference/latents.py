@@ -18,9 +18,9 @@ from pyro.distributions import Delta
 from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from torch.distributions import Transform, biject_to
-from torch.distributions.constraints import Constraint
+from torch.distributions import Transform
 
+from inference.bijections import bijection_of
 from inference.layout import Layout
 from inference.sites import Site, sample_sites
 
@@ -129,7 +129,7 @@ class LatentSpace:
         sites, parts = sample_sites(trace), []
         for name, place in self.places.items():
             value = sites[name]["value"]
-            bijection = biject_to(sites[name]["fn"].support)
+            bijection = bijection_of(sites[name])
             u: Tensor = bijection.inv(value)
             if not (bool(u.isfinite().all()) and torch.allclose(bijection(u), value, rtol=1e-3, atol=1e-4)):
                 raise ValueError(
@@ -170,7 +170,7 @@ class Placing(Messenger):
         if place is None or msg["is_observed"]:
             return
         u = place.shaped(self.z[..., place.start : place.stop], self.space.nesting)
-        bijection = biject_to(msg["fn"].support)
+        bijection = bijection_of(msg)
         msg["value"], msg["done"] = bijection(u), True
         log_det = bijection.log_abs_det_jacobian(u, msg["value"])
         self._log_dets.append(place.rows(log_det, *self.z.shape[:2]).sum(-1))
@@ -188,20 +188,12 @@ def _bijection(site: Site) -> Transform:
             f"site `{name}` is a point mass, which no chain can leave: give the guide a density, or begin at the prior "
             'with Annealing(start="prior")'
         )
-    support: Constraint = fn.support
-    if support.is_discrete:
+    if fn.support.is_discrete:
         raise ValueError(
             f"site `{name}` is discrete ({type(_innermost(fn)).__name__}), but HMC needs continuous latents: sum it "
             'out, with infer={"enumerate": "parallel"} in the model and no such site in the guide'
         )
-    try:
-        found: Transform = biject_to(support)
-    except NotImplementedError as error:
-        raise ValueError(
-            f"site `{name}` has support {support}, expected one that `torch.distributions.biject_to` knows: register "
-            "a bijection for it there, or write the site with another distribution"
-        ) from error
-    return found
+    return bijection_of(site)
 
 
 def _innermost(fn: Any) -> Any:

@@ -79,7 +79,8 @@ def _tolerant_cholesky(A: Tensor, *, upper: bool = False, out: Tensor | None = N
     if out is not None:
         return cast("Tensor", _cholesky(A, upper=upper, out=out))
     L, info = torch.linalg.cholesky_ex(A, upper=upper)
-    return L.masked_fill((info != 0).unsqueeze(-1).unsqueeze(-1), torch.nan)
+    found: Tensor = L.masked_fill((info != 0).unsqueeze(-1).unsqueeze(-1), torch.nan)
+    return found
 
 
 def _mark_range(self: _Subsample, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 - Pyro's signature

@@ -94,6 +94,8 @@ def _run(program: Callable[[], Any]) -> tuple[Starting, Trace]:
     try:
         trace = poutine.trace(starting(program)).get_trace()
         trace.compute_log_prob()
+    except ValueError as error:  # Pyro adds a table of shapes to what passes through it
+        raise ValueError(" ".join(str(error).partition("Trace Shapes:")[0].split())) from error
     except RuntimeError as error:
         if "dtype" in str(error) or "scalar type" in str(error):
             raise ValueError(

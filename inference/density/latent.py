@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 
 import torch
 from pyro.distributions import Delta
-from pyro.distributions.torch_distribution import MaskedDistribution
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from torch.distributions import Transform, biject_to
 
+from inference.bijections import bijection_of
 from inference.sites import Site
 
-__all__ = ["Holding", "Latent", "Placing", "Reading", "Starting", "bijection_of", "is_latent"]
+__all__ = ["Holding", "Latent", "Placing", "Reading", "Starting", "is_latent"]
 
 
 class Latent(NamedTuple):
@@ -56,25 +55,6 @@ def _innermost(fn: Any) -> Any:
     while hasattr(fn, "base_dist") and not hasattr(fn, "transforms"):
         fn = fn.base_dist
     return fn
-
-
-def bijection_of(site: Site) -> Transform:
-    """From the reals to a site's support.
-
-    Raises:
-        ValueError: naming the site, if none is known.
-    """
-    fn = site["fn"]
-    while isinstance(fn, MaskedDistribution):
-        fn = fn.base_dist
-    try:
-        found: Transform = biject_to(fn.support)
-    except NotImplementedError as error:
-        raise ValueError(
-            f"site `{site['name']}` has support {fn.support}, expected one that `torch.distributions.biject_to` knows: "
-            "register a bijection for it there, or write the site with another distribution"
-        ) from error
-    return found
 
 
 class Starting(Messenger):

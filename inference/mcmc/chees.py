@@ -192,7 +192,7 @@ class ChEES:
         log_p, D = state["log_p"], state["q"].shape[1]
         middle = log_p.nanmedian()
         spread = (log_p - middle).abs().nanmedian()
-        stuck = ~(log_p > middle - 10 * spread - 3 * D)  # (C,)
+        stuck = ~(log_p > middle - 10 * spread - 3 * D - 20)  # (C,); 20 nats, so that no tail of few dimensions is
         rows = history[:, :, ~stuck].movedim(1, 0).flatten(1, 2)  # (2, draws, D)
         metric: Metric = fit_metric(rows[0], rows[1], len(log_p), dense=self.dense)
         healthy = (~stuck).nonzero().squeeze(-1)
