@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pyro
 import torch
 from torch.distributions import Distribution
 
-__all__ = ["default_dtype", "flushing_denormals", "validating"]
+__all__ = ["default_dtype", "exchanged", "flushing_denormals", "validating"]
 
 
 @contextmanager
@@ -32,6 +33,19 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+@contextmanager
+def exchanged(*parts: tuple[Any, str, Any]) -> Iterator[None]:
+    """Run a block with parts of other libraries in the form that it needs: owner, name, and what stands there."""
+    before = [getattr(owner, name) for owner, name, _ in parts]
+    for owner, name, value in parts:
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for (owner, name, _), value in zip(parts, before, strict=True):
+            setattr(owner, name, value)
 
 
 @contextmanager

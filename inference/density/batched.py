@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inference.density.drawing import drawing
 from inference.density.flat import FlatDensity
 from inference.graph import Graphed, GraphWarning, Mode
 from inference.pair import Pair
@@ -24,6 +25,9 @@ __all__ = ["Batched", "map_rows", "parts_of"]
 
 MEMORY = {"cpu": 2**22, "cuda": 2**28}
 """Numbers that one part of the rows may hold in the widest tensor of the program, on each kind of device."""
+
+SAVED = 0.8
+"""The part of a replayed leapfrog's time that compiling takes off: its operations are many and small."""
 
 COLUMNS = 64
 """Numbers that a row is taken to hold at least."""
@@ -128,7 +132,7 @@ class Batched:
         """`function(q, *others)`, which calls this density, run from its graph where it has one."""
         model = self.density.model
         wanted: Mode = mode if self.mapped else "eager"
-        return Graphed(Pair(model, model), function, wanted, calls, every=1_000_000, subject="the density")
+        return Graphed(Pair(model, model), function, wanted, calls, every=1_000_000, subject="the density", saved=SAVED)
 
     def mode(self, graph: Graphed) -> str:
         """How rows are run: a mode of the graph, or "vmap" or "loop" without one."""
@@ -168,7 +172,8 @@ def map_rows(
     size = -(-count // parts_of(density, count))
     with seeded(seed, density.device), torch.no_grad(), density.running():
         try:
-            found = [together(_some(rows, slice(i, i + size)), *data) for i in range(0, count, size)]
+            with drawing():
+                found = [together(_some(rows, slice(i, i + size)), *data) for i in range(0, count, size)]
         except Exception:  # a program may fail in any way where its values are not numbers
             each = [function(_some(rows, i), *data) for i in range(count)]
             return {name: torch.stack([row[name] for row in each]) for name in each[0]}

@@ -20,6 +20,8 @@ from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, transforms
 
+from inference.flags import exchanged
+
 __all__ = ["transformable"]
 
 _cholesky, _iter, _subsample = torch.linalg.cholesky, IndepMessenger.__iter__, _Subsample.sample
@@ -112,13 +114,6 @@ _MENDED: tuple[tuple[Any, str, Any], ...] = (
 @contextmanager
 def transformable() -> Iterator[None]:
     """Run a block in which Pyro programs can be differentiated, mapped over and traced."""
-    before = [getattr(owner, name) for owner, name, _ in _MENDED]
-    for owner, name, mended in _MENDED:
-        setattr(owner, name, mended)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-            yield
-    finally:
-        for (owner, name, _), value in zip(_MENDED, before, strict=True):
-            setattr(owner, name, value)
+    with exchanged(*_MENDED), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+        yield

@@ -29,7 +29,7 @@ WORTH_CAPTURING = 200
 """Calls that make up for the half second it takes to capture a graph."""
 
 SAVED_BY_INDUCTOR = 0.3
-"""The part of a replayed call's time that compiling takes off, about."""
+"""`Graphed.saved` of a training step."""
 
 MOST_GRAPHS = 8
 """Shapes of batches, or changes of what a graph rests on, after which no more graphs are made."""
@@ -68,6 +68,7 @@ class Graphed:
         every: calls between two looks at all that a graph rests on; at its tensors it looks at every call. 1 where
             anything may happen between calls.
         subject: what warnings say runs so.
+        saved: the part of a replayed call's time that compiling takes off, about.
     """
 
     pair: Pair
@@ -78,6 +79,7 @@ class Graphed:
     warned: set[str] = field(default_factory=set)
     every: int = 1
     subject: str = "the pair"
+    saved: float = SAVED_BY_INDUCTOR
 
     def __post_init__(self) -> None:
         self._entries: dict[Any, Entry] = {}
@@ -127,7 +129,7 @@ class Graphed:
     def _climb(self, wanted: str, batch: Batch, others: tuple[Any, ...], leaves: Sequence[Tensor], n: int) -> Entry:
         captured = capture(self.pair, partial(self._on, batch, others), leaves)
         if wanted == "auto":
-            saved = SAVED_BY_INDUCTOR * seconds_to_replay(captured.module) * self.calls(n)
+            saved = self.saved * seconds_to_replay(captured.module) * self.calls(n)
             wanted = "inductor" if saved > seconds_to_compile(captured.module) else "replay"
         call: Call = captured.replay
         self.modes[str(n)] = "replay"
