@@ -13,6 +13,7 @@ from torch import Tensor
 
 from inference.density.latent import Latent, Starting
 from inference.flags import validating
+from inference.graph.record import LastSite
 from inference.seeds import seeded
 from inference.sites import Site, first_line, plates_of, sample_sites
 
@@ -90,12 +91,14 @@ def look_at(program: Callable[[], Any]) -> Inspection:
 
 
 def _run(program: Callable[[], Any]) -> tuple[Starting, Trace]:
-    starting = Starting()
+    starting, last = Starting(), LastSite()
     try:
-        trace = poutine.trace(starting(program)).get_trace()
+        with last:
+            trace = poutine.trace(starting(program)).get_trace()
         trace.compute_log_prob()
     except ValueError as error:  # Pyro adds a table of shapes to what passes through it
-        raise ValueError(" ".join(str(error).partition("Trace Shapes:")[0].split())) from error
+        said = " ".join(str(error).partition("Trace Shapes:")[0].split())
+        raise ValueError(said if "site" in said else f"{said}{last}") from error
     except RuntimeError as error:
         if "dtype" in str(error) or "scalar type" in str(error):
             raise ValueError(

@@ -104,10 +104,10 @@ def assemble(
     groups |= _data(density, reader, data)
     if stats:
         groups["sample_stats"] = {n: (("chain", "draw"), v) if isinstance(v, Tensor) else v for n, v in stats.items()}
-    sizes = {axis: size for group in groups.values() for axes, v in group.values() for axis, size in _sizes(axes, v)}
-    check_names(dims, coords, list(reader.values), list(sizes))
+    every = {axis for group in groups.values() for axes, v in group.values() for axis, _ in _sizes(axes, v)}
+    check_names(dims, coords, list(reader.values), sorted(every))
     about = _about(attrs, omitted)
-    tree = {name: _dataset(group, sizes, coords, reader) for name, group in groups.items() if group}
+    tree = {name: _dataset(group, coords, reader) for name, group in groups.items() if group}
     tree["posterior"].attrs["inference_method"] = about["inference_method"]
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=about), **tree})
 
@@ -144,16 +144,11 @@ def _sizes(axes: Sequence[str], value: Any) -> Iterator[tuple[str, int]]:
             yield axis, size
 
 
-def _dataset(
-    group: Mapping[str, tuple[tuple[str, ...], Any]],
-    sizes: Mapping[str, int],
-    coords: Mapping[str, Any],
-    reader: Reader,
-) -> xr.Dataset:
+def _dataset(group: Mapping[str, tuple[tuple[str, ...], Any]], coords: Mapping[str, Any], reader: Reader) -> xr.Dataset:
     import xarray as xr
 
     used = {axis for axes, _ in group.values() for axis in axes}
-    labels = coordinates({axis: size for axis, size in sizes.items() if axis in used}, coords)
+    labels = coordinates({axis: n for axes, value in group.values() for axis, n in _sizes(axes, value)}, coords)
     for name, kept in reader.kept.items():
         if f"{name}_kept" in labels:
             labels[f"{name}_kept"] = kept.nonzero().squeeze(-1).cpu().numpy()

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -136,6 +137,7 @@ def _trace(function: Callable[[], Any], met: Sequence[Tensor], site: LastSite) -
     finally:
         torch.clear_autocast_cache()
     _check_constants(module)
+    _say_dtypes(module)
     return tossed(simplify(module)), static[0]
 
 
@@ -146,6 +148,16 @@ def _check_constants(module: GraphModule) -> None:
             user.target is not torch.ops.aten.lift_fresh_copy.default for user in node.users
         ):
             raise CaptureError("it makes a tensor anew at every call, from NumPy or a list: make it once, outside")
+
+
+def _say_dtypes(module: GraphModule) -> None:
+    """Give what makes tensors of no others the type it had: run later, the default may be another."""
+    for node in module.graph.nodes:
+        value, made = node.meta.get("val"), isinstance(node.target, OpOverload) and not node.all_input_nodes
+        if made and isinstance(value, Tensor) and node.kwargs.get("dtype") is None:
+            if_any = {"dtype": value.dtype} if any(a.name == "dtype" for a in node.target._schema.arguments) else {}
+            node.kwargs = {**node.kwargs, **if_any}
+    module.recompile()
 
 
 def _drop_unused(module: GraphModule) -> list[bool]:
