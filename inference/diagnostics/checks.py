@@ -1,149 +1,31 @@
-"""The checks behind `inference.diagnostics.gate`: draws laid out flat, and one function per row of its table."""
+"""The rows of a verdict that are about whole draws, chains, weights and data: one function for each."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import reduce
 from itertools import product
 from operator import or_
-from typing import Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-__all__ = ["MIN_DRAWS", "Check", "Draws", "Verdict"]
+from inference.diagnostics.scalars import MIN_DRAWS, Array, Draws, flat, label
+from inference.diagnostics.verdicts import Check, absent, judged
 
-Array: TypeAlias = NDArray[np.float64]
-Verdict: TypeAlias = Literal["pass", "fail", "unknown", "not applicable"]
-
-MIN_DRAWS = 8
-"""Draws per chain below which nothing is said of mixing: ArviZ wants four in each half of a chain."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One row of the verdict.
-
-    Attributes:
-        check: what was looked at.
-        threshold: the limit; NaN where the check is not applicable.
-        value: the worst number found.
-        where: the element, chain or observation it was found at.
-        count: how many fail or, where the verdict is "unknown", cannot be judged.
-        of: how many were looked at.
-        verdict: "pass", "fail", "unknown" or "not applicable".
-        advice: what to do, in a sentence; empty where it passed.
-    """
-
-    check: str
-    threshold: float
-    value: float
-    where: str
-    count: int
-    of: int
-    verdict: Verdict
-    advice: str = ""
-
-
-def absent(check: str, advice: str, *, threshold: float = np.nan, verdict: Verdict = "not applicable") -> Check:
-    """A row with no number in it."""
-    return Check(check, threshold, np.nan, "", 0, 0, verdict, advice)
-
-
-def judged(
-    check: str,
-    threshold: float,
-    values: Array,
-    names: Sequence[str],
-    *,
-    worse: Literal["above", "below"],
-    fail: str,
-    unknown: str,
-) -> Check:
-    """A row for the worst of many numbers; NaN is unknown, and unknown is not a pass."""
-    missing = np.isnan(values)
-    bad = values > threshold if worse == "above" else values < threshold
-    if bad.any() or (len(values) and not missing.any()):
-        worst = int(np.nanargmax(values) if worse == "above" else np.nanargmin(values))
-        verdict: Verdict = "fail" if bad.any() else "pass"
-        advice = fail if bad.any() else ""
-        return Check(check, threshold, float(values[worst]), names[worst], int(bad.sum()), len(values), verdict, advice)
-    where = names[int(missing.argmax())] if len(values) else ""
-    return Check(check, threshold, np.nan, where, int(missing.sum()), len(values), "unknown", unknown)
-
-
-# -- draws ---------------------------------------------------------------------------------------------------
-
-
-def flat(array: xr.DataArray) -> tuple[list[tuple[str, ...]], NDArray[np.generic]]:
-    """The index of every element, and its draws, `(elements, chain, draw)`."""
-    rest = [dim for dim in array.dims if dim not in ("chain", "draw")]
-    values = array.transpose(*rest, "chain", "draw").values
-    index = [tuple(map(str, found)) for found in product(*(array[dim].values for dim in rest))]
-    return index, values.reshape(-1, *values.shape[-2:])
-
-
-def label(name: str, index: Sequence[str]) -> str:
-    """`theta[3, 0]`, or `tau` where there is no index."""
-    return f"{name}[{', '.join(index)}]" if index else name
-
-
-@dataclass(frozen=True, eq=False)
-class Draws:
-    """The draws of all variables, one scalar parameter after another.
-
-    Attributes:
-        names: `theta[3]`, P of them.
-        variables: the variable of each.
-        array: `(P, chain, draw)`.
-        resolution: rounding of the type each was kept in, relative to its size, `(P,)`.
-    """
-
-    names: tuple[str, ...]
-    variables: NDArray[np.str_]
-    array: Array
-    resolution: Array
-
-    @classmethod
-    def of(cls, posterior: xr.Dataset) -> Draws:
-        """Lay out a dataset."""
-        names, variables, values, resolution = [], [], [], []
-        for name, array in posterior.data_vars.items():
-            index, found = flat(array)
-            eps = np.finfo(found.dtype.name).eps if found.dtype.kind == "f" else 0.0
-            names += [label(str(name), each) for each in index]
-            variables += [str(name)] * len(index)
-            resolution += [float(eps)] * len(index)
-            values.append(found.astype(np.float64))
-        return cls(tuple(names), np.array(variables, dtype=np.str_), np.concatenate(values), np.array(resolution))
-
-    @cached_property
-    def nonfinite(self) -> NDArray[np.int64]:
-        """Draws that are infinite or not a number, `(P,)`."""
-        return np.asarray((~np.isfinite(self.array)).sum(axis=(1, 2)))
-
-    @cached_property
-    def constant(self) -> NDArray[np.bool_]:
-        """Elements that are the same, up to rounding, in all draws of all chains, `(P,)`."""
-        low, high = self.array.min(axis=(1, 2)), self.array.max(axis=(1, 2))
-        with np.errstate(invalid="ignore"):
-            same = high - low <= 8 * self.resolution * np.maximum(abs(low), abs(high))
-        return np.asarray(same & (self.nonfinite == 0))
-
-    @cached_property
-    def fixed(self) -> tuple[str, ...]:
-        """Variables of which every element is constant."""
-        return tuple(
-            name for name in dict.fromkeys(self.variables.tolist()) if self.constant[self.variables == name].all()
-        )
-
-    @cached_property
-    def structural(self) -> NDArray[np.bool_]:
-        """Constant elements of variables that vary elsewhere, such as the zeros of a Cholesky factor, `(P,)`."""
-        return self.constant & ~np.isin(self.variables, self.fixed)
+__all__ = [
+    "bfmi_check",
+    "complete_check",
+    "constant_check",
+    "divergence_check",
+    "finite_check",
+    "khat_check",
+    "loo_checks",
+    "restart_check",
+    "stuck_check",
+    "too_few",
+]
 
 
 def finite_check(draws: Draws) -> Check:
