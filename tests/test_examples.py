@@ -15,6 +15,7 @@ from examples import (
     digits,
     gaussian_mixture_vae,
     helmholtz,
+    posterior,
     semi_supervised,
     stick_breaking,
 )
@@ -114,3 +115,14 @@ def test_machines_dream(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "z3: " in out
     for name in ("bars", "digits-001", "digits-002", "digits-003"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.filterwarnings("ignore:Estimated shape parameter of Pareto distribution")
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # arviz_stats.compare, with pandas 3.1
+def test_a_posterior_under_two_priors(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(posterior.PRIORS, "half-Cauchy")
+    posterior.main(num_chains=16, num_draws=60, num_datasets=4)
+    out = capsys.readouterr().out
+    assert re.findall("^-- (.+?):", out, flags=re.MULTILINE) == list(posterior.PRIORS)
+    assert len(re.findall(r"^theta\[A\]", out, flags=re.MULTILINE)) == 2
+    assert "calibrated on 4 simulated data sets" in out
