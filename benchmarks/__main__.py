@@ -28,6 +28,7 @@ from benchmarks import (
     floor,
     gmvae,
     ladder,
+    mcmc,
     steps,
 )
 from benchmarks.harness import Settings
@@ -46,6 +47,7 @@ TABLES: dict[str, tuple[str, Callable[[Settings], str]]] = {
     "evaluation": ("Evaluation, IS-5000", evaluation.table),
     "ladder": ("Ten bounds on the same draws", ladder.table),
     "chains": ("Annealed chains", chains.table),
+    "mcmc": ("Markov chains", mcmc.table),
     "floor": ("The floor of a step", floor.table),
     "compile": ("Until the first step", compiling.table),
     "data": ("Reading a batch", compiling.data_table),

@@ -21,6 +21,7 @@ CONSTRAINTS = ROOT / "constraints.txt"
 PEERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "numpyro": (("jax==0.10.2", "jaxlib==0.10.2", "numpyro==0.22.0"),),
     "pythae": (("torch==2.13.0",), ("pythae==0.1.2",)),
+    "blackjax": (("jax==0.10.2", "jaxlib==0.10.2", "numpyro==0.22.0", "blackjax==1.7.1"),),
 }
 
 
@@ -51,7 +52,8 @@ def python_of(peer: str | None) -> str:
 
 def versions() -> str:
     """The pins, for the head of a report."""
-    return ", ".join(pin.replace("==", " ") for peer in PEERS.values() for pins in peer for pin in pins)
+    pins = dict.fromkeys(pin for peer in PEERS.values() for some in peer for pin in some)  # each of them once
+    return ", ".join(pin.replace("==", " ") for pin in pins)
 
 
 def _make(peer: str, home: Path) -> None:

@@ -1,9 +1,10 @@
 """A prior of one's own in a posterior: eight schools with three priors for their spread, judged and compared.
 
-    python examples/posterior.py [--chains C] [--draws N]
+    python examples/posterior.py [--chains C] [--draws N] [--datasets S]
 
-The program is called with its prior: a distribution, or anything whose call gives one. Prints the verdict on the chains,
-what the prior does to the answer, the leave-one-out comparison, and whether the sampler is right about such programs.
+The program is called with its prior: a distribution, or anything whose call gives one. Prints the verdict on the
+chains, what the prior does to the answer, the leave-one-out comparison, and whether the sampler is right about such
+programs.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from .schema import Recipe, Table
+from .tables import Table
 
 __all__ = ["RecipeError", "explain", "nearest"]
 
@@ -34,15 +34,15 @@ def nearest(word: str, options: Iterable[str]) -> str:
     return max(options, key=likeness)
 
 
-def explain(error: ValidationError) -> str:
-    """The first thing wrong with a recipe; an unknown key before a wrong value."""
+def explain(error: ValidationError, kind: type[Table]) -> str:
+    """The first thing wrong with a recipe of a kind; an unknown key before a wrong value."""
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     problem = problems[0]
-    key, tables = _locate(problem["loc"])
+    key, tables = _locate(problem["loc"], kind)
     given, context = problem["input"], problem.get("ctx", {})
     match problem["type"]:
         case "extra_forbidden":
-            return _unknown(key, tables)
+            return _unknown(key, tables, kind)
         case "value_error":
             return str(context["error"])
         case "missing":
@@ -59,11 +59,11 @@ def explain(error: ValidationError) -> str:
     return f"`{key}` must {wanted}, got {given!r}"
 
 
-def _locate(loc: tuple[int | str, ...]) -> tuple[str, list[type[Table]]]:
+def _locate(loc: tuple[int | str, ...], kind: type[Table]) -> tuple[str, list[type[Table]]]:
     """Where an error stands, as a dotted key without the tags of unions, and the tables that may stand there."""
     key = ""
     above: list[type[Table]] = []
-    tables: list[type[Table]] = [Recipe]
+    tables: list[type[Table]] = [kind]
     for part in loc:
         if len(tables) > 1:  # pydantic puts the name of the variant in between
             tables = [table for table in tables if table.model_fields["name"].default == part]
@@ -91,10 +91,10 @@ def _keys(table: type[Table], prefix: str = "") -> Iterator[str]:
             yield from _keys(part, f"{prefix}{name}.")
 
 
-def _unknown(key: str, tables: list[type[Table]]) -> str:
+def _unknown(key: str, tables: list[type[Table]], kind: type[Table]) -> str:
     prefix = key.rpartition(".")[0]
     beside = {f"{prefix}.{name}".removeprefix(".") for name in tables[0].model_fields}
-    known = set(_keys(Recipe))
+    known = set(_keys(kind))
     if key in known:  # of another variant
         variant, takes = tables[0].model_fields["name"].default, ", ".join(f"`{k}`" for k in sorted(beside))
         return f"`{key}` is not known where `{prefix}.name` is {variant!r}, which takes {takes}"

@@ -60,7 +60,7 @@ from .priors import (
     StudentT,
     VampPrior,
 )
-from .tables import Table, named
+from .tables import Table, named, variants
 from .training import SGD, Adam, Adamax, AdamW, Evaluation, Optimizer, Pretraining, Training
 
 __all__ = [
@@ -245,17 +245,5 @@ class Recipe(Table):
         return tomli_w.dumps(self.to_dict())
 
 
-def _variants(table: type[Table]) -> Iterator[tuple[str, set[str]]]:
-    """The names and the keys of all tables below one that have a name."""
-    for one in table.__subclasses__():
-        field = one.model_fields.get("name")
-        if field is not None and isinstance(field.default, str):
-            yield field.default, set(one.model_fields)
-        yield from _variants(one)
-
-
-VARIANTS: Mapping[str, frozenset[str]] = {
-    name: frozenset().union(*(keys for other, keys in _variants(Table) if other == name))
-    for name, _ in _variants(Table)
-}
+VARIANTS: Mapping[str, frozenset[str]] = variants()
 """By the name of a variant, of whatever part, the keys it takes."""

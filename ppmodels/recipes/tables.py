@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
 
-__all__ = ["Activation", "Hidden", "Mode", "Sizes", "Table", "Widths", "layered", "listed", "named"]
+__all__ = ["Activation", "Hidden", "Mode", "Sizes", "Table", "Widths", "layered", "listed", "named", "variants"]
 
 
 class Table(BaseModel):
@@ -27,6 +27,21 @@ def named(default: str) -> Callable[[Any], Any]:
         return {"name": default, **value} if isinstance(value, dict) else value
 
     return read
+
+
+def variants(root: type[Table] = Table) -> Mapping[str, frozenset[str]]:
+    """By the name of a variant, of whatever part, the keys it takes; of the tables made of `root` up to now."""
+    found = list(_variants(root))
+    return {name: frozenset().union(*(keys for other, keys in found if other == name)) for name, _ in found}
+
+
+def _variants(table: type[Table]) -> Iterator[tuple[str, set[str]]]:
+    """The names and the keys of all tables below one that have a name."""
+    for one in table.__subclasses__():
+        field = one.model_fields.get("name")
+        if field is not None and isinstance(field.default, str):
+            yield field.default, set(one.model_fields)
+        yield from _variants(one)
 
 
 def listed(value: Any) -> Any:
