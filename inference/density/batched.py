@@ -91,11 +91,11 @@ class Batched:
                     "`model` has another log density whenever it is run: it draws noise that is no sample site of its "
                     "own, or keeps count; expected a function of its latents and its data"
                 )
+        self._check_gradient(q[0], grad[0], *self._of_row(0, data))
         reason = self._why_not_together(q, data, log_p, grad)
         if reason:
             self.mapped = False
             warnings.warn(f"`model` runs one chain at a time: {reason}", GraphWarning, stacklevel=3)
-            self._check_gradient(q[0], grad[0], *self._of_row(0, data))
 
     def _differentiated(self, q: Tensor, *data: Tensor) -> tuple[Tensor, Tensor]:
         try:
@@ -123,7 +123,7 @@ class Batched:
         if abs(slope - expected) > 1e-3 * (abs(slope) + abs(expected)) + 1e-4:
             raise ValueError(
                 f"`model` has a log density that rises by {slope:.4g} where its gradient says {expected:.4g}: a value "
-                "is taken out of a tensor (`.item()`, `float(z)`, `.detach()`); keep it a tensor"
+                "is taken out of its graph (`.item()`, `float(z)`, `.detach()`, `no_grad`); keep it in"
             )
 
     def graphed(
@@ -170,7 +170,8 @@ def map_rows(
     together = torch.func.vmap(function, in_dims=(0, *(None for _ in data)), randomness="different")
     count = len(next(iter(rows.values())) if isinstance(rows, dict) else rows)
     size = -(-count // parts_of(density, count))
-    with seeded(seed, density.device), torch.no_grad(), density.running():
+    with seeded(seed, density.device), torch.no_grad(), density.running(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "An output with one or more elements was resized", UserWarning)
         try:
             with drawing():
                 found = [together(_some(rows, slice(i, i + size)), *data) for i in range(0, count, size)]

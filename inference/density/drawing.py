@@ -26,6 +26,7 @@ def _uniform(x: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
 
 
 _OUT_OF_PLACE: dict[Any, Callable[..., Tensor]] = {
+    Tensor.data.__get__: lambda x: x.detach(),  # type: ignore[attr-defined]  # Pyro asks it for its shape alone
     Tensor.normal_: lambda x, mean=0.0, std=1.0: mean + std * torch.randn_like(x),
     Tensor.uniform_: _uniform,
     Tensor.exponential_: lambda x, lambd=1.0: -torch.log1p(-torch.rand_like(x)) / lambd,

@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from pyro import poutine
 from pyro.infer import config_enumerate
-from pyro.infer.mcmc.util import TraceEinsumEvaluator
 from pyro.poutine import Trace
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_flatten_with_path, tree_unflatten
@@ -27,7 +26,9 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_flatten_with_path, 
 from inference.density.functorch import transformable
 from inference.density.inspection import Inspection, look_at
 from inference.density.latent import Holding, Latent, Placing, Reading
+from inference.density.summing import log_joint
 from inference.flags import default_dtype, validating
+from inference.seeds import seeded
 from inference.sites import Site
 from inference.unobserving import unobserved
 
@@ -122,7 +123,7 @@ class FlatDensity:
     def log_density(self, q: Tensor, *data: Tensor) -> Tensor:
         r"""The log density at one vector `(D,)`, a scalar; of other data than its own, if any are given."""
         with self.running():
-            placing = Placing(self.latents, q, self.found.filling)
+            placing = Placing(self.latents, q, self.found.filling, self.found.summed)
             trace = self._traced(placing, data)
             return self._log_joint(trace) + placing.log_det()
 
@@ -137,7 +138,7 @@ class FlatDensity:
         with self.running():
             program = self._program(data)
             if not observed:
-                program = unobserved(program)
+                program = unobserved(program, expand=True)
             trace = poutine.trace(Holding(values, self.found.filling)(program)).get_trace()
             trace.compute_log_prob()
         return trace
@@ -153,7 +154,7 @@ class FlatDensity:
     def constrain(self, q: Tensor, *data: Tensor) -> dict[str, Tensor]:
         """The values of the latent sites at a vector, by site."""
         with self.running():
-            trace = self._traced(Placing(self.latents, q, self.found.filling), data)
+            trace = self._traced(Placing(self.latents, q, self.found.filling, self.found.summed), data)
         values: dict[str, Any] = {name: trace.nodes[name]["value"] for name in self.names}
         return values
 
@@ -170,11 +171,12 @@ class FlatDensity:
                     f"{latent.shape}"
                 )
         given = {name: _placed(value, self.dtype, self.device) for name, value in values.items()}
-        with self.running():
+        with self.running(), seeded(0, self.device):
             reading = Reading(given)
             reading(self._program(data))()
         for name, part in reading.parts.items():
-            if not bool(part.isfinite().all()):
+            there = torch.allclose(reading.back[name], given[name], rtol=1e-4, atol=1e-5)
+            if not (bool(part.isfinite().all()) and there):
                 raise ValueError(f"site `{name}` is given a value outside its support, or on its edge")
         return torch.cat([reading.parts[name] for name in self.names])
 
@@ -202,12 +204,12 @@ class FlatDensity:
         return poutine.trace(placing(program)).get_trace()
 
     def _log_joint(self, trace: Trace) -> Tensor:
-        if not self.found.summed:
-            total = trace.log_prob_sum()
-            return total if isinstance(total, Tensor) else torch.zeros((), dtype=self.dtype)
-        evaluator = TraceEinsumEvaluator(trace, has_enumerable_sites=True, max_plate_nesting=self.found.nesting)
-        found: Tensor = evaluator.log_prob(trace)
-        return found
+        if self.found.summed:
+            trace.compute_log_prob()
+            trace.pack_tensors()
+            return log_joint(trace)
+        total = trace.log_prob_sum()
+        return total if isinstance(total, Tensor) else torch.zeros((), dtype=self.dtype)
 
     def arguments(self, data: Sequence[Tensor] = ()) -> dict[str, Tensor]:
         """The tensors that the program is called with, by the names of its parameters."""

@@ -8,16 +8,22 @@ from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.distributions import Delta, Unit
+from pyro.distributions.torch_distribution import MaskedDistribution
 from pyro.poutine import Trace
 from torch import Tensor
+from torch.distributions import Independent
 
-from inference.density.latent import Latent, Starting
+from inference.density.latent import Latent, Starting, is_discrete_latent
 from inference.flags import validating
 from inference.graph.record import LastSite
 from inference.seeds import seeded
 from inference.sites import Site, first_line, plates_of, sample_sites
 
-__all__ = ["Inspection", "look_at"]
+__all__ = ["Inspection", "look_at", "mask_of"]
+
+STARTS = 10
+"""Random starts that a program is given to be valid at one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +60,8 @@ def look_at(program: Callable[[], Any]) -> Inspection:
             run; and if there is nothing for chains to move.
     """
     with seeded(0), torch.no_grad(), validating(enabled=True):
-        starting, trace = _run(program)
-        again, _ = _run(program)
+        starting, trace = _run_somewhere(program)
+        again, _ = _run_somewhere(program)
     if starting.latents != again.latents:
         differing = sorted(set(starting.latents) ^ set(again.latents))
         raise ValueError(
@@ -66,8 +72,8 @@ def look_at(program: Callable[[], Any]) -> Inspection:
     sites = {name: site for name, site in nodes.items() if site["type"] == "sample"}
     for site in sites.values():
         _check_subsampling(site)
-    carrying = sample_sites(trace)
-    summed = tuple(name for name, site in carrying.items() if _is_discrete_latent(site))
+    carrying = {name: site for name, site in sample_sites(trace).items() if not _is_computed(site)}
+    summed = tuple(name for name, site in carrying.items() if is_discrete_latent(site))
     filling = frozenset(name for name in carrying if _fills_in(name, sites))
     latents = {latent.name for latent in starting.latents}
     for name, site in carrying.items():
@@ -77,17 +83,27 @@ def look_at(program: Callable[[], Any]) -> Inspection:
             "`model` has no continuous latent sites: expected at least one for chains to move"
             + (f"; site `{summed[0]}` is discrete, and would be summed out" if summed else "")
         )
-    observed = tuple(name for name, site in carrying.items() if site["is_observed"])
+    observed = tuple(n for n, site in carrying.items() if site["is_observed"] and not isinstance(site["fn"], Unit))
     return Inspection(
         latents=tuple(starting.latents),
         observed=observed,
         summed=summed,
-        deterministic=tuple(name for name in sites if _is_deterministic(name, sites, latents, observed, summed)),
+        deterministic=tuple(name for name, site in sites.items() if _is_computed(site)),
         filling=filling,
-        nesting=max((-plate.dim for site in carrying.values() for plate in plates_of(site)), default=0),
+        nesting=max((-plate.dim for site in sites.values() for plate in plates_of(site)), default=0),
         sites=sites,
         device=next(iter(carrying[name]["value"].device for name in latents)),
     )
+
+
+def _run_somewhere(program: Callable[[], Any]) -> tuple[Starting, Trace]:
+    """A valid run: at a random start a program may be outside what it is made for, such as covariances."""
+    for _ in range(STARTS - 1):
+        try:
+            return _run(program)
+        except ValueError:  # raised below, if it is the same everywhere
+            continue
+    return _run(program)
 
 
 def _run(program: Callable[[], Any]) -> tuple[Starting, Trace]:
@@ -119,25 +135,32 @@ def _check_subsampling(site: Site) -> None:
         )
 
 
-def _is_discrete_latent(site: Site) -> bool:
-    return not site["is_observed"] and bool(site["fn"].support.is_discrete)
-
-
 def _fills_in(name: str, sites: Mapping[str, Site]) -> bool:
     """Whether a site is what Pyro makes of the missing part of `pyro.sample(..., obs=x, obs_mask=mask)`."""
     base = name.removesuffix("_unobserved")
     return base != name and base in sites and f"{base}_observed" in sites
 
 
-def _is_deterministic(name: str, sites: Mapping[str, Site], *others: Any) -> bool:
-    if any(name in other for other in others) or type(sites[name]["fn"]).__name__ == "_Subsample":
+def _is_computed(site: Site) -> bool:
+    """Whether a site has no law of its own: `pyro.deterministic`, a point mass, what a reparametrisation puts there."""
+    fn = site["fn"]
+    while isinstance(fn, Independent | MaskedDistribution):
+        fn = fn.base_dist
+    return bool(site["infer"].get("_deterministic")) or isinstance(fn, Delta)
+
+
+def mask_of(site: Site) -> Tensor | bool | None:
+    """The mask of a site: of `poutine.mask` and of its law's own; `None` where all counts."""
+    own = site["fn"]._mask if isinstance(site["fn"], MaskedDistribution) else None
+    masks = [mask for mask in (site["mask"], own) if mask is not None and mask is not True]
+    if any(mask is False for mask in masks):
         return False
-    return bool(sites[name]["infer"].get("_deterministic")) or not sites[name]["is_observed"]
+    return masks[0] & masks[-1] if masks else None
 
 
 def _check_site(site: Site, *, is_latent: bool, filling: bool, enumerated: bool) -> None:
-    name, fn, mask = site["name"], site["fn"], site["mask"]
-    if _is_discrete_latent(site) and not fn.has_enumerate_support:
+    name, fn, mask = site["name"], site["fn"], mask_of(site)
+    if is_discrete_latent(site) and not fn.has_enumerate_support:
         raise ValueError(
             f"site `{name}` is discrete ({type(fn).__name__}) with too many values to sum over: expected continuous "
             "latents, or discrete ones of finite support; sum it out by hand, or replace it by a continuous one"
@@ -148,6 +171,11 @@ def _check_site(site: Site, *, is_latent: bool, filling: bool, enumerated: bool)
             f"site `{name}` is masked, so where the mask is False its density does not count and chains would wander "
             "off: expected latents that count; leave it out there, or let `obs_mask` of the observed site say what is "
             "missing"
+        )
+    if enumerated and not (isinstance(site["scale"], float | int) and site["scale"] == 1):
+        raise ValueError(
+            f"site `{name}` is scaled in a program whose discrete sites are summed out, where a scaled part gives no "
+            "scaled sum: take `poutine.scale` off, or sum the discrete sites out by hand"
         )
     _check_shape(site, enumerated=enumerated)
 
@@ -164,6 +192,13 @@ def _check_shape(site: Site, *, enumerated: bool) -> None:
             f"values are {of_value}; give both the same shape"
         )
     plates = {plate.dim: plate.size for plate in plates_of(site)}
+    for dim in range(-len(shape), 0):
+        size = of_value[dim] if -dim <= len(of_value) else 1
+        if shape[dim] > 1 and size == 1 and dim not in plates and site["is_observed"]:
+            raise ValueError(
+                f"site `{site['name']}` scores values of shape {of_value} as {shape}, each of them {shape[dim]} times, "
+                "along an axis that is no plate: give its distribution the shape of the values"
+            )
     outside = [dim for dim in range(-len(shape), 0) if shape[dim] != 1 and dim not in plates]
     if enumerated and outside:
         raise ValueError(

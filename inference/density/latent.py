@@ -19,7 +19,7 @@ from torch import Tensor
 from inference.bijections import bijection_of
 from inference.sites import Site
 
-__all__ = ["Holding", "Latent", "Placing", "Reading", "Starting", "is_latent"]
+__all__ = ["Holding", "Latent", "Placing", "Reading", "Starting", "is_discrete_latent", "is_latent"]
 
 
 class Latent(NamedTuple):
@@ -49,6 +49,13 @@ def is_latent(site: Site) -> bool:
         or type(site["fn"]).__name__ == "_Subsample"
         or site["fn"].support.is_discrete
     )
+
+
+def is_discrete_latent(site: Site) -> bool:
+    """Whether a site is drawn from a law over separate values."""
+    if site["type"] != "sample" or site["is_observed"] or type(site["fn"]).__name__ == "_Subsample":
+        return False
+    return not isinstance(_innermost(site["fn"]), Delta) and bool(site["fn"].support.is_discrete)
 
 
 def _innermost(fn: Any) -> Any:
@@ -91,27 +98,47 @@ class Placing(Messenger):
         q: the vector, `(D,)`.
         filling: sites that stand in for missing observations: their own density counts wherever the mask says, so
             that what nobody reads has a law of its own.
+        summed: discrete sites that are left to others.
     """
 
-    def __init__(self, latents: Sequence[Latent], q: Tensor, filling: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        latents: Sequence[Latent],
+        q: Tensor,
+        filling: frozenset[str] = frozenset(),
+        summed: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         self.latents = {latent.name: latent for latent in latents}
-        self.q, self.filling = q, filling
+        self.q, self.filling, self.summed = q, filling, summed
         self._log_dets: list[Tensor] = []
         self._placed: set[str] = set()
 
     def _pyro_sample(self, msg: Any) -> None:
         latent = self.latents.get(msg["name"])
         if latent is None:
+            self._refuse_unknown(msg)
             return
         self._placed.add(latent.name)
         u = self.q[latent.start : latent.stop].reshape(latent.free)
         bijection = bijection_of(msg)
         value = bijection(u)
+        if tuple(value.shape) != latent.shape:
+            raise ValueError(
+                f"site `{latent.name}` has values of shape {tuple(value.shape)} here, expected {latent.shape}: its "
+                "support depends on a discrete site that is summed out, so there is no one bijection to it"
+            )
         msg["value"], msg["done"] = value, True
         self._log_dets.append(bijection.log_abs_det_jacobian(u, value).sum())
         if latent.name in self.filling:
             msg["mask"] = None
+
+    def _refuse_unknown(self, msg: Any) -> None:
+        if is_latent(msg) or (is_discrete_latent(msg) and msg["name"] not in self.summed):
+            raise ValueError(
+                f"site `{msg['name']}` is not in every run of the program: expected the same latent sites whatever "
+                "their values are"
+            )
 
     def log_det(self) -> Tensor:
         """The log determinant of the Jacobian, a scalar.
@@ -151,12 +178,14 @@ class Reading(Messenger):
 
     Attributes:
         parts: coordinates by site.
+        back: the values that these stand for.
     """
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.values = values
         self.parts: dict[str, Tensor] = {}
+        self.back: dict[str, Tensor] = {}
 
     def _pyro_sample(self, msg: Any) -> None:
         if not is_latent(msg):
@@ -164,5 +193,7 @@ class Reading(Messenger):
         if msg["name"] not in self.values:
             raise ValueError(f"`values` lacks site `{msg['name']}`, expected every latent site of the program")
         value = self.values[msg["name"]]
-        self.parts[msg["name"]] = bijection_of(msg).inv(value).reshape(-1)
+        bijection = bijection_of(msg)
+        u = bijection.inv(value)
+        self.parts[msg["name"]], self.back[msg["name"]] = u.reshape(-1), bijection(u.clone())  # not from its cache
         msg["value"], msg["done"] = value, True

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
@@ -26,14 +27,18 @@ import torch
 from torch import Tensor
 
 from inference.density import FlatDensity, map_rows
-from inference.diagnostics.dims import check_names, coordinates
+from inference.diagnostics.dims import check_names, coordinates, shape_of
 from inference.diagnostics.reading import Reader
 from inference.sites import first_line
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["assemble", "constrained"]
+__all__ = ["OmittedWarning", "assemble", "constrained"]
+
+
+class OmittedWarning(UserWarning):
+    """A group of a tree cannot be had of a program; why is in the tree's attribute `omitted`, too."""
 
 
 def constrained(density: FlatDensity, q: Tensor, data: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -86,10 +91,11 @@ def assemble(
     if predictive and reader.observed:
         wanted.append("posterior_predictive")
     omitted: dict[str, str] = {}
+    improper = False  # a prior without draws is what was asked for
     for group in wanted:
         try:
             found = reader.read(group, rows, data, seed)
-        except (NotImplementedError, RuntimeError) as error:
+        except Exception as error:  # draws have been paid for: a group that fails must not take the others with it
             if group == "posterior":
                 raise
             omitted[group] = first_line(error)
@@ -99,13 +105,17 @@ def assemble(
     if predictive:
         try:
             groups |= _prior(reader, num_prior, data, seed)
-        except (NotImplementedError, RuntimeError, ValueError) as error:
+        except Exception as error:  # as above
             omitted["prior"] = first_line(error)
+            improper = isinstance(error, NotImplementedError)
     groups |= _data(density, reader, data)
     if stats:
         groups["sample_stats"] = {n: (("chain", "draw"), v) if isinstance(v, Tensor) else v for n, v in stats.items()}
     every = {axis for group in groups.values() for axes, v in group.values() for axis, _ in _sizes(axes, v)}
     check_names(dims, coords, list(reader.values), sorted(every))
+    if unexpected := {group: reason for group, reason in omitted.items() if not (group == "prior" and improper)}:
+        said = "; ".join(f"`{group}`: {reason}" for group, reason in unexpected.items())
+        warnings.warn(f"groups are left out of the tree: {said}", OmittedWarning, stacklevel=3)
     about = _about(attrs, omitted)
     tree = {name: _dataset(group, coords, reader) for name, group in groups.items() if group}
     tree["posterior"].attrs["inference_method"] = about["inference_method"]
@@ -126,7 +136,7 @@ def _data(
 ) -> dict[str, dict[str, tuple[tuple[str, ...], Any]]]:
     """What is observed, and the arguments that are not."""
     sites = density.sites()
-    seen = {name: (reader.values[name], sites[name]["value"]) for name in reader.observed}
+    seen = {name: (reader.values[name], sites[name]["value"].expand(shape_of(sites[name]))) for name in reader.observed}
     others: dict[str, tuple[tuple[str, ...], Any]] = {}
     names = {axis: size for axes, value in seen.values() for axis, size in _sizes(axes, value)}
     for name, value in density.arguments(data).items():

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from inference.sites import Plate, Site, plates_of
 
-__all__ = ["Axes", "axes_of", "check_names", "coordinates"]
+__all__ = ["Axes", "axes_of", "check_names", "coordinates", "shape_of"]
 
 
 class Axes(NamedTuple):
@@ -38,16 +40,16 @@ def axes_of(site: Site, given: Sequence[str] | None = None) -> Axes:
     Raises:
         ValueError: naming the site, if the names given are not as many.
     """
-    name, value = site["name"], site["value"]
+    name, shape = site["name"], shape_of(site)
     event_dim = site["fn"].event_dim
     plates = {plate.dim: plate for plate in plates_of(site)}
-    if site["infer"].get("_deterministic") and event_dim == value.dim():
-        event_dim = _event_dim(value.shape, plates)  # no one has said which axes are whose
-        plates = plates if event_dim < value.dim() else {}
-    num_batch = value.dim() - event_dim
-    dims = range(-num_batch, 0)
-    batch = [plates[dim].name if dim in plates else f"{name}_dim_{i}" for i, dim in enumerate(dims)]
-    event = [f"{name}_dim_{i + sum(dim not in plates for dim in dims)}" for i in range(event_dim)]
+    if site["infer"].get("_deterministic") and event_dim == len(shape):
+        event_dim = _event_dim(shape, plates)  # no one has said which axes are whose
+        plates = plates if event_dim < len(shape) else {}
+    dims = range(event_dim - len(shape), 0)
+    numbers = count()
+    batch = [plates[dim].name if dim in plates else f"{name}_dim_{next(numbers)}" for dim in dims]
+    event = [f"{name}_dim_{next(numbers)}" for _ in range(event_dim)]
     if given is not None:
         if len(given) == len(batch) + len(event):
             batch, event = list(given[: len(batch)]), list(given[len(batch) :])
@@ -56,9 +58,18 @@ def axes_of(site: Site, given: Sequence[str] | None = None) -> Axes:
         else:
             raise ValueError(
                 f"`dims` names {len(given)} axes of site `{name}`, expected {len(event)} for one value, or "
-                f"{len(batch) + len(event)} for all; its shape is {tuple(value.shape)}"
+                f"{len(batch) + len(event)} for all; its shape is {shape}"
             )
     return Axes(tuple(batch), tuple(event))
+
+
+def shape_of(site: Site) -> tuple[int, ...]:
+    """The shape of a site's value, as often as its law stands there: data may be shared by plates."""
+    fn, shape = site["fn"], tuple(site["value"].shape)
+    if site["infer"].get("_deterministic"):
+        return shape
+    split = len(shape) - fn.event_dim
+    return tuple(torch.broadcast_shapes(fn.batch_shape, shape[:split])) + shape[split:]
 
 
 def _event_dim(shape: Sequence[int], plates: Mapping[int, Plate]) -> int:
