@@ -295,7 +295,7 @@ def test_a_transition_leaves_its_distribution_as_it_is(beta: float, start: Any) 
         point = kinetics.at(x, target.draw(x, C))
         for _ in range(40):
             step, scale = torch.tensor([0.15]), torch.ones(1, 2)
-            point, _ = kinetics.transition(x, point, torch.tensor(beta), step, scale, 5)
+            point, *_ = kinetics.transition(x, point, torch.tensor(beta), step, scale, 5)
     z = point.z[:, 0]
     white = (z - middle) @ torch.linalg.cholesky(precision)
     assert bool((white.mean(0).abs() < 4.5 / math.sqrt(C)).all())
@@ -325,7 +325,7 @@ def test_chains_never_go_where_the_energy_is_not_finite() -> None:
         point = kinetics.at(x, target.draw(x, 50))
         for _ in range(30):
             one = torch.ones(3)
-            point, chance = kinetics.transition(x, point, torch.tensor(1.0), 0.3 * one, one.unsqueeze(-1), 3)
+            point, chance, *_ = kinetics.transition(x, point, torch.tensor(1.0), 0.3 * one, one.unsqueeze(-1), 3)
             assert all(bool(value.isfinite().all()) for value in (*point, chance))
     assert float(point.z.min()) < -0.5
     assert float(point.z.max()) > 0.5

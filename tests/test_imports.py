@@ -33,6 +33,7 @@ ROOMS = {
     "ppmodels.data": "data",
     "ppmodels.labels": "data",
     "ppmodels.sources": "data",
+    "ppmodels.studies": "data",
     "ppmodels.toys": "data",
     "ppmodels.recipes": "recipes",
     "ppmodels.zoo": "entrance",

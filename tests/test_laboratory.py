@@ -24,10 +24,10 @@ from torch import Tensor, nn
 import inference.annealing.running as running
 import inference.climb
 from inference.annealing.hamiltonian import Kinetics
-from inference.journal import Journal
 from inference.bounds import AIS, CUBO, ELBO, EUBO, IWAE, TVO, Bound, ReverseAIS, bound
 from inference.compare import CrossedBoundsError, Ladder, compare_bounds, paired_difference
 from inference.intervals import one_sided
+from inference.journal import Journal
 from inference.schedule import Annealing
 from inference.simulate import simulate
 from inference.weights import Weights

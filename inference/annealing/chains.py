@@ -23,14 +23,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inference.annealing.hamiltonian import Kinetics
+from inference.annealing.hamiltonian import Kinetics, Move
 from inference.annealing.pilot import Steps, first_step, scale_of
 from inference.annealing.target import Point
 from inference.journal import Journal, State
 from inference.schedule import Annealing
 from ppmodels.contracts import Batch
 
-__all__ = ["Chains"]
+__all__ = ["OF_MOVE", "Chains"]
+
+OF_MOVE = ("acceptance_rate", "energy", "diverging")
+"""What is kept of every transition where latents are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +68,7 @@ class Chains:
 
         def step(state: State, t: int) -> State:
             log_step = state["log_step"]  # (n,)
-            point, chance = self._move(_point(state), betas[t + 1], log_step.exp(), state["scale"])
+            point, chance, *_ = self._move(_point(state), betas[t + 1], log_step.exp(), state["scale"])
             gain = max(0.2, (t + 1) ** -0.5)
             log_step = log_step + gain * (chance.mean(0) - self.annealing.target_acceptance)
             log_steps = torch.cat([state["log_steps"].view(t, len(log_step)), log_step.unsqueeze(0)])  # (t + 1, n)
@@ -110,7 +113,7 @@ class Chains:
     def draws(self, steps: Steps, start_at: Point, num_draws: int, *, keep_latents: bool = False) -> State:
         """Draws at the posterior: `log_p` and `log_q` `(C, num_draws, n)`, and the `acceptance` `(n,)`.
 
-        With `keep_latents` also `z`, `(C, num_draws, D, n)`, and each draw's chance of `acceptance_rate`.
+        With `keep_latents` also `z`, `(C, num_draws, D, n)`, and what there is to say of each draw's transition.
         """
         warmup = self.annealing.num_warmup
         num_steps = warmup + num_draws
@@ -121,7 +124,7 @@ class Chains:
             kept = {name: start_at.z.new_empty(self.size, num_draws, n) for name in ("all_p", "all_q")}
             if keep_latents:
                 kept["all_z"] = start_at.z.new_empty(self.size, num_draws, D, n)
-                kept["all_chances"] = torch.empty_like(kept["all_p"])
+                kept |= {f"all {name}": torch.empty_like(kept["all_p"]) for name in OF_MOVE}
             return state | kept
 
         def step(state: State, t: int) -> State:
@@ -130,13 +133,14 @@ class Chains:
                 state["all_p"][:, t - warmup], state["all_q"][:, t - warmup] = state["log_p"], state["log_q"]
                 if keep_latents:
                     state["all_z"][:, t - warmup] = state["z"].movedim(-1, 1)
-                    state["all_chances"][:, t - warmup] = state["chance"]
+                    for name in OF_MOVE:
+                        state[f"all {name}"][:, t - warmup] = state[name]
             return state
 
         end = self.journal.stage(f"draws {self.label}", start, step, num_steps)
         found = {"log_p": end["all_p"], "log_q": end["all_q"], "acceptance": end["accepted"] / num_steps}
         if keep_latents:
-            found |= {"z": end["all_z"], "acceptance_rate": end["all_chances"]}
+            found |= {"z": end["all_z"], **{name: end[f"all {name}"] for name in OF_MOVE}}
         return found
 
     def exact(self, latents: Mapping[str, Tensor], index: Tensor) -> Tensor:
@@ -157,15 +161,16 @@ class Chains:
         log_w = torch.zeros_like(point.log_p, dtype=torch.float64)
         return {**point._asdict(), "log_w": log_w, "accepted": z.new_zeros(z.shape[1])}
 
-    def _move(self, point: Point, beta: float, step: Tensor, scale: Tensor) -> tuple[Point, Tensor]:
+    def _move(self, point: Point, beta: float, step: Tensor, scale: Tensor) -> Move:
         at = point.z.new_full((), beta)
         return self.kinetics.transition(self.batch, point, at, step, scale, self.annealing.num_leapfrogs)
 
     def _moved(self, state: State, steps: Steps | None, beta: float) -> State:
         """The state after a transition with frozen steps."""
         assert steps is not None
-        point, chance = self._move(_point(state), beta, steps.at(beta), steps.scale)
-        return {**state, **point._asdict(), "accepted": state["accepted"] + chance.mean(0), "chance": chance}
+        move = self._move(_point(state), beta, steps.at(beta), steps.scale)
+        of_move = {"acceptance_rate": move.chance, "energy": move.energy, "diverging": move.diverging}
+        return {**state, **move.point._asdict(), "accepted": state["accepted"] + move.chance.mean(0), **of_move}
 
 
 def _point(state: State) -> Point:

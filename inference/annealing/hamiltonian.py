@@ -14,7 +14,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,10 +23,30 @@ from inference.annealing.target import Point, Target
 from inference.graph import Graphed, Mode
 from ppmodels.contracts import Batch
 
-__all__ = ["JITTER", "Kinetics"]
+__all__ = ["DIVERGED", "JITTER", "Kinetics", "Move"]
 
 JITTER = 0.2
 """How far a step may be from its setting, as a part of it."""
+
+
+DIVERGED = 1000.0
+"""Energy that a trajectory may gain before it counts as divergent."""
+
+
+class Move(NamedTuple):
+    """What a transition came to.
+
+    Attributes:
+        point: where the chains are.
+        chance: with which the ends of their trajectories were accepted, `(C, n)`.
+        energy: of where they are, with the momentum they came there or set off with, `(C, n)`.
+        diverging: whether their trajectories gained more energy than they may, `(C, n)`.
+    """
+
+    point: Point
+    chance: Tensor
+    energy: Tensor
+    diverging: Tensor
 
 
 class Kinetics:
@@ -55,8 +75,8 @@ class Kinetics:
 
     def transition(
         self, batch: Batch, point: Point, beta: Tensor, step: Tensor, scale: Tensor, num_leapfrogs: int
-    ) -> tuple[Point, Tensor]:
-        r"""A transition that leaves :math:`\pi_\beta` as it is, and the probability with which it was accepted.
+    ) -> Move:
+        r"""A transition that leaves :math:`\pi_\beta` as it is.
 
         What has no finite energy is not gone to.
 
@@ -79,7 +99,8 @@ class Kinetics:
         after = _energy(new, v, beta)  # (C, n)
         chance = (before - after).clamp_max(0).exp().where(after.isfinite(), 0.0).nan_to_num(nan=0.0)
         accepted = torch.rand_like(chance) < chance
-        return Point(*(_choose(accepted, a, b) for a, b in zip(new, point, strict=True))), chance
+        there = Point(*(_choose(accepted, a, b) for a, b in zip(new, point, strict=True)))
+        return Move(there, chance, torch.where(accepted, after, before), ~(after - before < DIVERGED))
 
     def _move(self, batch: Batch, *others: Tensor) -> tuple[Point, Tensor]:
         (*point, v), _ = self.graph(batch, *others)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from inference.annealing.chains import Chains
+from inference.annealing.chains import OF_MOVE, Chains
 from inference.annealing.running import How, Run
 from inference.annealing.target import Target
 from inference.batches import TensorData, as_data, read_once
@@ -119,7 +119,7 @@ def sample_latents(
         modes.update(kinetics.graph.modes.values())
         whole = {name: torch.cat([part[name] for part in parts])[:num_chains] for name in parts[0]}
         values = _values(kinetics.target, chains[0].batch, whole["z"])
-        return {"lp": whole["log_p"], "acceptance_rate": whole["acceptance_rate"], **values}
+        return {"lp": whole["log_p"], **{name: whole[name] for name in OF_MOVE}, **values}
 
     extra = {"draws": num_samples, "latents": True}
     found: list[State] = []
@@ -130,7 +130,8 @@ def sample_latents(
     args, kwargs = (
         ((), dict(batch)) if isinstance(batch, Mapping) else (batch if isinstance(batch, tuple) else (batch,), {})
     )
-    stats = {name: joined.pop(name) for name in ("lp", "acceptance_rate")}
+    stats = {name: joined.pop(name) for name in ("lp", *OF_MOVE)}
+    stats["diverging"] = stats["diverging"].bool()
     with pair.mode(training=False):
         density = FlatDensity.of(model, *args, kwargs=kwargs, dtype=stats["lp"].dtype)
         values = {name: _in_shape(joined[name], density, name) for name in density.names}

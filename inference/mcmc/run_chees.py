@@ -30,7 +30,7 @@ OPTIMAL_ACCEPTANCE = 0.651
 NUM_START = 100
 """Steps of Adam before warm-up."""
 
-CALLS = 8
+CALLS = 16
 """Leapfrogs of a transition that `auto` reckons with."""
 
 

@@ -24,6 +24,8 @@ from .show import line, print_table, to_json
 if TYPE_CHECKING:
     from inference.fit import Fitted
 
+    from .posterior import Sampled
+
 __all__ = ["app", "main"]
 
 app = typer.Typer(
@@ -39,11 +41,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:INDEX, or auto: cuda where there is one.")]
 SplitOption = Annotated[str, typer.Option(help="Which data: train, valid, test or all.")]
 NumDataOption = Annotated[int | None, typer.Option(min=0, help="How many data, 0 for all; else the recipe's.")]
+Threshold = Annotated[float | None, typer.Option(metavar="X", help="In the place of the usual threshold.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0 for success, 1 where `doctor` found something, 2 for wrong input, 130 if interrupted.
+    """Run the command; 0 for success, 1 for a finding of `doctor` or `diagnose`, 2 for wrong input, 130 if interrupted.
 
     >>> main(["fit", "digits-va"])
     2
@@ -109,18 +112,23 @@ def ppmodels(
 
 @app.command("list")
 def list_(*, json: JsonOption = False) -> None:
-    """List the models and the recipes."""
-    from ppmodels import zoo
+    """List the models, the programs and the recipes."""
+    from ppmodels import programs, zoo
     from ppmodels.recipes import load_recipe, recipe_names
+
+    from . import posterior
 
     recipes = [load_recipe(name) for name in recipe_names()]
     rows = [{"recipe": r.name, "data": r.data.name, "bound": r.bound.name, "paper": r.paper} for r in recipes]
+    tables: dict[str, list[dict[str, Any]]] = {"models": zoo.table(), "recipes": rows}
+    tables |= {"programs": programs.table(), "posteriors": posterior.rows()}
     if json:
-        print(to_json({"models": zoo.table(), "recipes": rows}))
+        print(to_json(tables))
         return
-    print_table(zoo.table())
-    print()
-    print_table(rows)
+    for i, table in enumerate(tables.values()):
+        if i:
+            print()
+        print_table(table)
 
 
 @app.command()
@@ -154,12 +162,17 @@ def resume(
     device: Annotated[str | None, typer.Option(help="Where to go on; else where the run was begun.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Go on with a run from its newest checkpoint, to the end its recipe asks for."""
-    from . import experiment
+    """Go on with a run, a fit or a posterior, from its newest checkpoint to the end its recipe asks for."""
+    from . import experiment, posterior
 
     begun = experiment.begun(run)
-    recipe = experiment.run_recipe(begun)
     place = experiment.parse_device(begun.manifest.get("device", "auto") if device is None else device)
+    if posterior.is_posterior(begun):
+        with _resumable(run):
+            sampled = posterior.resume_posterior(begun, device=place)
+        _print_sampled(sampled, json=json)
+        return
+    recipe = experiment.run_recipe(begun)
     with _resumable(run):
         fitted = experiment.fit_recipe(recipe, run, device=place, resume=True)
     _print_fitted(fitted, json=json)
@@ -261,6 +274,79 @@ def sample(
 
 
 @app.command()
+def mcmc(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE|RUN",
+            help="A recipe of a posterior, by name or a path to a .toml; or the run of a fitted pair.",
+        ),
+    ],
+    *,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change it: sampler.num_samples=1000.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The same as --set sampler.seed=SEED.")] = None,
+    num_data: Annotated[
+        int | None, typer.Option(min=1, help="Whose latents of a pair are sampled: the first of its test data; 20.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder; else a new one in runs/.")] = None,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Sample a posterior, judge the draws, and write both into a folder; interrupted, what is drawn is kept."""
+    from . import experiment, posterior
+
+    wanted = posterior.plan(target, changes or (), seed=seed, num_data=num_data)
+    folder = out or _free_folder(f"{wanted.name}-{wanted.sampler.seed}")
+    with _resumable(folder):
+        sampled = posterior.run_posterior(wanted, folder, device=experiment.parse_device(device))
+    _print_sampled(sampled, json=json)
+
+
+@app.command()
+def diagnose(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder that `mcmc` wrote, or a .nc or .zarr.")],
+    *,
+    rhat: Threshold = None,
+    nested_rhat: Threshold = None,
+    ess_bulk: Threshold = None,
+    ess_tail: Threshold = None,
+    mcse: Threshold = None,
+    bfmi: Threshold = None,
+    divergences: Threshold = None,
+    restarts: Threshold = None,
+    khat: Threshold = None,
+    loo_khat: Threshold = None,
+    var_names: Annotated[
+        list[str] | None,
+        typer.Option("--var-name", help="What to look at, as often as wanted; else what is identified."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Judge the draws of a posterior; exit code 1 if they do not pass."""
+    from . import posterior
+
+    found = posterior.judge(
+        path,
+        rhat=rhat,
+        nested_rhat=nested_rhat,
+        ess_bulk=ess_bulk,
+        ess_tail=ess_tail,
+        mcse=mcse,
+        bfmi=bfmi,
+        divergences=divergences,
+        restarts=restarts,
+        khat=khat,
+        loo_khat=loo_khat,
+        var_names=var_names,
+    )
+    print(to_json(found.to_dict()) if json else found)
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def doctor(*, json: JsonOption = False) -> None:
     """Look over the machine: versions, devices, compiler, data; exit code 1 if something is bad."""
     from .doctor import examine
@@ -303,6 +389,15 @@ def _print_fitted(fitted: Fitted, *, json: bool) -> None:
     modes = ", ".join(dict.fromkeys(mode for by_size in fitted.modes.values() for mode in by_size.values()))
     print(f"{fitted.run.folder}: {fitted.steps} steps in {fitted.seconds:.1f} s ({modes}), {fitted.stopped}")
     print("  ".join(f"{k} {v:.4g}" for k, v in last.items() if k not in ("step", "seconds") and isinstance(v, float)))
+
+
+def _print_sampled(sampled: Sampled, *, json: bool) -> None:
+    from . import posterior
+
+    print(to_json(posterior.document(sampled)) if json else posterior.printed(sampled))
+    if sampled.partial:
+        line("interrupted", f"what was drawn is kept; go on with `ppmodels resume {sampled.run.folder}`")
+        raise typer.Exit(130)
 
 
 def _print_evaluation(found: dict[str, Any]) -> None:
