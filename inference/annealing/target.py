@@ -148,7 +148,8 @@ def _prior(model: Program) -> Program:
     """A program that draws a model's latents as the model does, without those that are summed out."""
 
     def is_hidden(site: Any) -> bool:
-        return bool(site["infer"].get("was_observed")) or is_enumerated(site["infer"])
+        observed = site["type"] == "sample" and (site["infer"].get("was_observed") or site["is_observed"])
+        return bool(observed) or is_enumerated(site["infer"])
 
     prior: Program = poutine.block(unobserved(model), hide_fn=is_hidden)
     return prior
