@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import bdtr, bdtrik
+from scipy.special import bdtr
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,9 +87,10 @@ class Calibration:
         """Points, and between what the distribution functions of uniform ranks lie, all points at once, in 95 %."""
         gamma = float(np.quantile(self._null, 0.05))
         points, S = self._points, self.num_datasets
-        lower = np.ceil(bdtrik(gamma / 2, S, points)) / S
-        upper = np.floor(bdtrik(1 - gamma / 2, S, points)) / S
-        return points, np.clip(lower, 0, 1), np.clip(upper, 0, 1)
+        counts = np.arange(S + 1)[:, None]  # (S + 1, points)
+        below, above = _tails(counts, S, points)
+        inside = np.minimum(below, above) >= gamma / 2 * (1 - 1e-9)
+        return points, inside.argmax(0) / S, (S - inside[::-1].argmax(0)) / S
 
     def plot(self) -> Figure:
         """The ranks' distribution functions less the uniform one, with the band that 95 % of uniform ranks stay in."""
@@ -113,7 +114,8 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """All but the ranks, as JSON can hold it."""
         head = {"passed": self.passed, "num_datasets": self.num_datasets, "num_draws": self.num_draws}
-        about = {"alpha": self.alpha, "seconds": self.seconds, **(self.about or {})}
+        seconds = None if math.isnan(self.seconds) else self.seconds  # JSON has no NaN
+        about = {"alpha": self.alpha, "seconds": seconds, **(self.about or {})}
         return {**head, **about, "parameters": self.frame.to_dict("records")}
 
     def __str__(self) -> str:
@@ -138,9 +140,7 @@ class Calibration:
     def _statistic(self, ranks: np.ndarray[Any, Any]) -> float:
         """Twice the least tail probability of the counts, over points and both tails."""
         counts, S = self._counts(ranks), self.num_datasets
-        below = bdtr(counts, S, self._points)
-        above = np.where(counts > 0, 1 - bdtr(np.maximum(counts - 1, 0), S, self._points), 1.0)
-        return float(2 * np.minimum(below, above).min())
+        return float(2 * np.minimum(*_tails(counts, S, self._points)).min())
 
     @cached_property
     def _null(self) -> np.ndarray[Any, Any]:
@@ -148,6 +148,14 @@ class Calibration:
         rng = np.random.default_rng(0)
         draws = rng.integers(0, self.num_draws + 1, (SIMULATIONS, self.num_datasets))
         return np.array([self._statistic(ranks) for ranks in draws])
+
+
+def _tails(
+    counts: np.ndarray[Any, Any], S: int, points: np.ndarray[Any, Any]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Chances of so many uniform ranks of S, or fewer, below each point; and of so many or more."""
+    above = np.where(counts > 0, 1 - bdtr(np.maximum(counts - 1, 0), S, points), 1.0)
+    return bdtr(counts, S, points), above
 
 
 def _holm(p_values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -23,7 +23,6 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from inference.density import FlatDensity, map_rows
@@ -34,7 +33,7 @@ from inference.sites import first_line
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["OmittedWarning", "assemble", "constrained"]
+__all__ = ["OmittedWarning", "assemble", "constrained", "reader_of"]
 
 
 class OmittedWarning(UserWarning):
@@ -82,8 +81,8 @@ def assemble(
     """
     import xarray as xr
 
-    dims, coords = dict(dims or {}), dict(coords or {})
-    reader = Reader(density, dims)
+    coords = dict(coords or {})
+    reader = reader_of(density, dims, coords)
     groups: dict[str, dict[str, tuple[tuple[str, ...], Any]]] = {}
     C, N = next(iter(values.values())).shape[:2]
     rows = {name: value.flatten(0, 1) for name, value in values.items()}
@@ -111,15 +110,40 @@ def assemble(
     groups |= _data(density, reader, data)
     if stats:
         groups["sample_stats"] = {n: (("chain", "draw"), v) if isinstance(v, Tensor) else v for n, v in stats.items()}
-    every = {axis for group in groups.values() for axes, v in group.values() for axis, _ in _sizes(axes, v)}
-    check_names(dims, coords, list(reader.values), sorted(every))
     if unexpected := {group: reason for group, reason in omitted.items() if not (group == "prior" and improper)}:
         said = "; ".join(f"`{group}`: {reason}" for group, reason in unexpected.items())
         warnings.warn(f"groups are left out of the tree: {said}", OmittedWarning, stacklevel=3)
     about = _about(attrs, omitted)
     tree = {name: _dataset(group, coords, reader) for name, group in groups.items() if group}
     tree["posterior"].attrs["inference_method"] = about["inference_method"]
+    for name in reader.kept:
+        observed = tree["observed_data"][_plainly(name)]
+        batch = observed.shape[: observed.ndim - density.sites()[name]["fn"].event_dim]
+        tree["observed_data"][_plainly(name)] = _without_masked(
+            observed, reader.kept[name].cpu().numpy().reshape(batch)
+        )
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=about), **tree})
+
+
+def reader_of(
+    density: FlatDensity, dims: Mapping[str, Sequence[str]] | None, coords: Mapping[str, Any] | None
+) -> Reader:
+    """What reads groups off a program; names that belong to nothing are found out before anything is drawn.
+
+    Raises:
+        ValueError: if `dims` or `coords` name what is not there, or in another number.
+    """
+    dims, coords = dict(dims or {}), dict(coords or {})
+    reader = Reader(density, dims)
+    sites = density.sites()
+    sizes = {a: n for name, axes in reader.values.items() for a, n in zip(axes, shape_of(sites[name]), strict=True)}
+    constants = (f"{name}_dim_{i}" for name, v in density.arguments().items() for i in range(v.dim()))
+    kept = (f"{name}_kept" for name in reader.kept)
+    check_names(dims, coords, list(reader.values), sorted({*sizes, *constants, *kept}))
+    coordinates({axis: size for axis, size in sizes.items() if axis in coords}, coords)
+    if taken := sorted({"chain", "draw"} & set(sizes)):
+        raise ValueError(f"plate `{taken[0]}` has the name of an axis of draws: rename it, or name the axis by `dims`")
+    return reader
 
 
 def _prior(
@@ -140,12 +164,25 @@ def _data(
     others: dict[str, tuple[tuple[str, ...], Any]] = {}
     names = {axis: size for axes, value in seen.values() for axis, size in _sizes(axes, value)}
     for name, value in density.arguments(data).items():
-        if any(value.shape == v.shape and torch.equal(value, v.to(value)) for _, v in seen.values()):
+        if any(_is_same(value, sites[site]["value"]) for site in seen):
             continue
-        plates = [axis for axis, size in names.items() if value.dim() and size == value.shape[0]]
+        plates = [axis for axis, size in names.items() if value.dim() and size == value.shape[0] and axis != name]
         first = (plates[0],) if len(plates) == 1 else (f"{name}_dim_0",)
         others[name] = ((*first, *(f"{name}_dim_{i}" for i in range(1, value.dim())))[: value.dim()], value)
     return {"observed_data": seen, "constant_data": others}
+
+
+def _without_masked(observed: xr.DataArray, kept: np.ndarray[Any, Any]) -> xr.DataArray:
+    """Data with NaN where they are masked, and told so."""
+    found = observed.astype(float)
+    found.to_numpy()[~kept] = np.nan
+    found.attrs["masked"] = int((~kept).sum())
+    return found
+
+
+def _is_same(a: Tensor, b: Tensor) -> bool:
+    """Whether two are one tensor, or views of one that show the same: equal numbers may be a covariate's too."""
+    return a.shape == b.shape and a.stride() == b.stride() and a.data_ptr() == b.data_ptr()
 
 
 def _sizes(axes: Sequence[str], value: Any) -> Iterator[tuple[str, int]]:
@@ -165,7 +202,13 @@ def _dataset(group: Mapping[str, tuple[tuple[str, ...], Any]], coords: Mapping[s
     for axis in ("chain", "draw"):
         if axis in used:
             labels[axis] = np.arange(next(np.shape(v)[axes.index(axis)] for axes, v in group.values() if axis in axes))
-    return xr.Dataset({name: (axes, _numbers(value)) for name, (axes, value) in group.items()}, coords=labels)
+    variables = {_plainly(n): ([_plainly(a) for a in axes], _numbers(v)) for n, (axes, v) in group.items()}
+    return xr.Dataset(variables, coords={_plainly(axis): values for axis, values in labels.items()})
+
+
+def _plainly(name: str) -> str:
+    """A name as a tree can hold it: `/` leads from group to group there."""
+    return name.replace("/", ".")
 
 
 def _numbers(value: Any) -> Any:

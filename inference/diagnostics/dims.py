@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -30,12 +30,13 @@ class Axes(NamedTuple):
         return self.batch + self.event
 
 
-def axes_of(site: Site, given: Sequence[str] | None = None) -> Axes:
+def axes_of(site: Site, given: Sequence[str] | None = None, *, taken: Collection[str] = ()) -> Axes:
     """The names of a site's axes.
 
     Args:
         site: of a trace.
         given: names for the axes of one value, or for all.
+        taken: names of sites: a plate that has one of them is called `..._plate`.
 
     Raises:
         ValueError: naming the site, if the names given are not as many.
@@ -48,7 +49,8 @@ def axes_of(site: Site, given: Sequence[str] | None = None) -> Axes:
         plates = plates if event_dim < len(shape) else {}
     dims = range(event_dim - len(shape), 0)
     numbers = count()
-    batch = [plates[dim].name if dim in plates else f"{name}_dim_{next(numbers)}" for dim in dims]
+    called = {dim: f"{plate.name}_plate" if plate.name in taken else plate.name for dim, plate in plates.items()}
+    batch = [called[dim] if dim in plates else f"{name}_dim_{next(numbers)}" for dim in dims]
     event = [f"{name}_dim_{next(numbers)}" for _ in range(event_dim)]
     if given is not None:
         if len(given) == len(batch) + len(event):

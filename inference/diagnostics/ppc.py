@@ -107,7 +107,9 @@ def ppc(
         if name not in observed or name not in predicted:
             raise ValueError(f"`var_names` has `{name}`, expected some of {', '.join(map(str, observed.data_vars))}")
         data = observed[name].to_numpy().reshape(1, -1)
-        drawn = predicted[name].transpose("chain", "draw", ...).to_numpy().reshape(-1, data.shape[1])
+        drawn = predicted[name].transpose("chain", "draw", *observed[name].dims).to_numpy().reshape(-1, data.shape[1])
+        if observed[name].attrs.get("masked"):  # what is masked stands there as NaN
+            data, drawn = data[:, ~np.isnan(data[0])], drawn[:, ~np.isnan(data[0])]
         for label, statistic in (statistics or _suitable(data)).items():
             rows.append({"variable": name, "statistic": label, **_compared(label, statistic, data, drawn, alpha)})
     return PredictiveCheck(pd.DataFrame(rows), alpha)

@@ -37,7 +37,8 @@ class Reader:
         self.density = density
         sites, found = density.sites(), density.found
         self.observed = found.observed
-        every = {name: axes_of(site, dims.get(name)) for name, site in sites.items() if _has_value(site)}
+        names = frozenset(name for name, site in sites.items() if _has_value(site))
+        every = {name: axes_of(sites[name], dims.get(name), taken=names) for name in sites if name in names}
         self.values = {name: axes.all for name, axes in every.items()}
         self.kept = {name: kept for name in self.observed if (kept := _kept(sites[name])) is not None}
         self._batches = {name: axes.batch for name, axes in every.items()}

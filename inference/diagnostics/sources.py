@@ -86,8 +86,9 @@ def to_datatree(
         raise ValueError(
             f"`{missing}` is missing: expected a `pyro.infer.MCMC` that has run, or a model, its guide and data"
         )
-    if num_samples < 1:
-        raise ValueError(f"`num_samples` is {num_samples}, expected at least 1")
+    for name, count in (("num_samples", num_samples), ("num_particles", num_particles)):
+        if count is not None and count < 1:
+            raise ValueError(f"`{name}` is {count}, expected at least 1")
     return _of_guide(Pair(source, guide), x, num_samples, num_particles, seed, how)
 
 
@@ -102,10 +103,12 @@ def _of_mcmc(mcmc: MCMC, seed: int, how: Mapping[str, Any]) -> xr.DataTree:
     values = {name: value.detach() for name, value in run.get_samples(group_by_chain=True).items()}
     dtype = next(value.dtype for value in values.values() if value.is_floating_point())
     density = FlatDensity.of(kernel.model, *run._args, kwargs=run._kwargs, dtype=dtype)
+    if missing := [name for name in density.names if name not in values]:
+        raise ValueError(f"`source` has no draws of site `{missing[0]}`: run it without `save_params`")
     C, N = next(iter(values.values())).shape[:2]
     diverging = torch.zeros(C, N, dtype=torch.bool)
-    for chain, places in run.diagnostics().get("divergences", {}).items():
-        diverging[int(str(chain).rpartition(" ")[2]), list(places)] = True
+    for chain, found in enumerate(run._diagnostics):  # `diagnostics()` fails on fewer than four draws
+        diverging[chain, list((found or {}).get("divergences", ()))] = True
     attrs = {
         "inference_method": "MCMC",
         "backend": f"pyro {type(kernel).__name__}",

@@ -41,11 +41,21 @@ def save_tree(tree: xr.DataTree, path: Path | str) -> Path:
             written.replace(path)
         else:
             _zarr()
-            tree.to_zarr(written, zarr_format=3, consolidated=False)
-            if path.exists():
-                shutil.move(path, Path(folder) / "before")
-            shutil.move(written, path)
+            tree.to_zarr(written, zarr_format=2, consolidated=True)
+            _exchange(written, path, Path(folder) / "before")
     return path
+
+
+def _exchange(written: Path, path: Path, before: Path) -> None:
+    """Put a folder in the place of another, which comes back if that fails."""
+    if path.exists():
+        shutil.move(path, before)
+    try:
+        shutil.move(written, path)
+    except BaseException:
+        if before.exists() and not path.exists():
+            shutil.move(before, path)
+        raise
 
 
 def load_tree(path: Path | str) -> xr.DataTree:
@@ -62,7 +72,7 @@ def load_tree(path: Path | str) -> xr.DataTree:
         raise ValueError(f"`path` {path} is not there: expected a tree that `save_tree` wrote")
     if path.suffix == ".zarr":
         _zarr()
-    engine = "h5netcdf" if path.suffix == ".nc" else "zarr"
+    engine = "zarr" if path.suffix == ".zarr" else "h5netcdf"
     try:
         with xr.open_datatree(path, engine=engine) as tree:
             return tree.load()

@@ -17,6 +17,7 @@ from inference.annealing.target import Target
 from inference.batches import TensorData, as_data, read_once
 from inference.density import FlatDensity
 from inference.diagnostics.datatree import assemble
+from inference.evaluation import inspect_for_evaluation
 from inference.graph import Mode
 from inference.journal import State
 from inference.latents import Placing
@@ -24,7 +25,7 @@ from inference.pair import Pair
 from inference.particles import run_particles
 from inference.schedule import Annealing
 from inference.seeds import stream
-from inference.sites import plates_of, sample_sites
+from inference.sites import Site, plates_of, sample_sites
 from ppmodels.contracts import Batch, Data, Program
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def sample_latents(
     num_samples: int = 500,
     num_warmup: int = 200,
     num_leapfrogs: int = 10,
-    target_acceptance: float = 0.65,
+    target_acceptance: float = 0.8,
     seed: int = 0,
     mode: Mode = "auto",
     batch_size: int | None = None,
@@ -98,6 +99,9 @@ def sample_latents(
     True
     """
     begun = time.perf_counter()
+    for name, count in (("num_samples", num_samples), ("num_warmup", num_warmup)):
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise ValueError(f"`{name}` is {count!r}, expected a whole number, at least 1")
     pair, read = Pair(model, guide), read_once(as_data(data), seed)
     assert isinstance(read, TensorData)
     annealing = Annealing(
@@ -119,11 +123,14 @@ def sample_latents(
         modes.update(kinetics.graph.modes.values())
         whole = {name: torch.cat([part[name] for part in parts])[:num_chains] for name in parts[0]}
         values = _values(kinetics.target, chains[0].batch, whole["z"])
-        return {"lp": whole["log_p"], **{name: whole[name] for name in OF_MOVE}, **values}
+        return {"lp": whole["log_p"], **{name: whole[name] for name in OF_MOVE}, **values}  # sites begin with a blank
 
     extra = {"draws": num_samples, "latents": True}
+    run = Run(pair, read, annealing, "posterior", transitions, extra, how)
+    data_name = inspect_for_evaluation(pair, read.batch(torch.arange(run.rows) % len(read))).data
+    assert data_name is not None
     found: list[State] = []
-    with closing(Run(pair, read, annealing, "posterior", transitions, extra, how).results(work)) as results:
+    with closing(run.results(work)) as results:
         found.extend(results)
     joined = {name: torch.cat([part[name] for part in found], -1) for name in found[0] if name != "seconds"}
     batch = read.batch(torch.arange(len(read)))
@@ -134,7 +141,7 @@ def sample_latents(
     stats["diverging"] = stats["diverging"].bool()
     with pair.mode(training=False):
         density = FlatDensity.of(model, *args, kwargs=kwargs, dtype=stats["lp"].dtype)
-        values = {name: _in_shape(joined[name], density, name) for name in density.names}
+        values = {name: _in_shape(joined[f" {name}"], density.sites()[name], data_name) for name in density.names}
         return assemble(
             density,
             values,
@@ -150,7 +157,7 @@ def sample_latents(
                 "restarts": 0,
                 "seconds_sampling": time.perf_counter() - begun,
             },
-            stats={name: (("chain", "draw", _data_name(density)), value) for name, value in stats.items()},
+            stats={name: (("chain", "draw", data_name), value) for name, value in stats.items()},
             dims=dims,
             coords=coords,
             log_likelihood=log_likelihood,
@@ -175,18 +182,10 @@ def _values(target: Target, batch: Batch, z: Tensor) -> State:
                 len(some), *place.batch[: place.data_axis], rows.shape[1], *place.batch[place.data_axis + 1 :], *event
             )
             parts[name].append(value.movedim(1 + place.data_axis, -1))
-    return {name: torch.cat(values).unflatten(0, (C, S)) for name, values in parts.items()}
+    return {f" {name}": torch.cat(values).unflatten(0, (C, S)) for name, values in parts.items()}
 
 
-def _in_shape(value: Tensor, density: FlatDensity, name: str) -> Tensor:
+def _in_shape(value: Tensor, site: Site, data_name: str) -> Tensor:
     """From `(C, S, ..., n)` to the shape of the site."""
-    site = density.sites()[name]
-    axis = next(plate.dim for plate in plates_of(site) if plate.name == _data_name(density)) - site["fn"].event_dim
+    axis = next(plate.dim for plate in plates_of(site) if plate.name == data_name) - site["fn"].event_dim
     return value.movedim(-1, value.dim() + axis)
-
-
-def _data_name(density: FlatDensity) -> str:
-    """The plate over the data: the one that every latent stands in, named `data` if several do."""
-    shared = [{plate.name for plate in plates_of(density.sites()[name])} for name in density.names]
-    names = set.intersection(*shared)
-    return "data" if "data" in names else min(names)

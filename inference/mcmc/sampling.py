@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from inference.density import Batched, FlatDensity
-from inference.diagnostics.datatree import assemble, constrained
+from inference.diagnostics.datatree import assemble, constrained, reader_of
 from inference.graph import GraphWarning, Mode
 from inference.mcmc.draws import Draws
 from inference.mcmc.metric import MetricName
@@ -112,6 +112,7 @@ def sample(
         expected = ", ".join(f'"{name}"' for name in get_args(Backend))
         raise ValueError(f"`backend` is {backend!r}, expected one of {expected}")
     density = FlatDensity.of(model, *args, kwargs=model_kwargs, dtype=dtype, device=device)
+    reader_of(density, dims, coords)  # mistakes in names are found before hours of draws
     batched = Batched(density)
     with seeded(stream(seed, "check"), density.device), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -6,7 +6,9 @@ length and one metric for all.
 
 from __future__ import annotations
 
+import itertools
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,13 +20,13 @@ from inference.annealing.mixing import rhat
 from inference.density import Batched, FlatDensity, map_rows
 from inference.diagnostics.calibration import Calibration
 from inference.diagnostics.reading import Reader
-from inference.dreaming import filled, own, places_of
-from inference.graph import Mode
+from inference.dreaming import Place, filled, own, places_of
+from inference.graph import GraphWarning, Mode
 from inference.mcmc.metric import MetricName
 from inference.mcmc.run_chees import run_chees
 from inference.mcmc.settings import Settings
 from inference.pair import Pair
-from inference.particles import draw_latents, inspect_pair
+from inference.particles import draw_latents, inspect_pair, run_guide
 from inference.seeds import seeded, stream
 from inference.simulate import simulate
 from inference.sites import first_line, sample_sites
@@ -104,7 +106,11 @@ def sbc(
     batched = Batched(density, dims)
     with seeded(stream(seed, "check"), density.device):
         q = torch.randn(2, density.dim, dtype=dtype, device=density.device)
-        batched.check(q, *(value if dim is None else value[:2] for value, dim in zip(data, dims, strict=True)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", GraphWarning)
+            batched.check(q, *(value if dim is None else value[:2] for value, dim in zip(data, dims, strict=True)))
+    if not batched.mapped:
+        raise ValueError("`model` cannot be mapped over data sets: its control flow follows a latent; write it without")
     settings = Settings(
         num_chains=num_datasets * num_chains,
         num_samples=num_samples,
@@ -145,13 +151,50 @@ def _simulated(
     try:
         drawn = Reader(density, {}).prior(num_datasets, data, seed)
     except NotImplementedError as error:
-        raise ValueError(f"`model` has a prior that cannot be drawn from ({first_line(error)})") from error
+        improper = [n for n in density.names if type(density.sites()[n]["fn"]).__name__ == "ImproperUniform"]
+        raise ValueError(f"site `{(improper or density.names)[0]}` cannot be drawn ({first_line(error)})") from error
+    _check_places(density, places, data)
+    data = tuple(_wide(value, i, places, drawn, density.dtype) for i, value in enumerate(data))
     sets: list[Any] = [filled(data, places, {n: drawn[n][s] for n in places}) for s in range(num_datasets)]
     keys = {place.key for place in places.values()}
     whole = [torch.stack([one[i] for one in sets]) if i in keys else value for i, value in enumerate(data)]
     dims = [0 if i in keys else None for i in range(len(data))]
     latents = {name: value for name, value in drawn.items() if name not in places}
     return _quantities(density, latents, whole, dims, torch.arange(num_datasets)), whole, dims
+
+
+def _wide(
+    value: Tensor, key: int, places: Mapping[str, Place], drawn: Mapping[str, Tensor], dtype: torch.dtype
+) -> Tensor:
+    """Data that were given as integers, as floats where draws are none."""
+    of_it = [drawn[name] for name, place in places.items() if place.key == key]
+    whole = all(bool((some == some.round()).all()) for some in of_it)
+    return value if value.is_floating_point() or whole else value.to(dtype)
+
+
+def _check_places(density: FlatDensity, places: Mapping[str, Place], data: tuple[Tensor, ...]) -> None:
+    """Refuse data that are observed twice, and a program that reads what it observes."""
+    for (a, one), (b, other) in itertools.combinations(places.items(), 2):
+        if one.key == other.key and set(_elements(one, data)) & set(_elements(other, data)):
+            raise ValueError(f"sites `{a}` and `{b}` observe the same data, which can be drawn for one of them only")
+    with torch.no_grad(), seeded(0, density.device):
+        drawn = sample_sites(density.trace({}, *data, observed=False))
+        values = {name: site["value"] for name, site in drawn.items()}
+        given: Any = filled(data, places, {name: values[name] for name in places})
+        again = sample_sites(density.trace({n: v for n, v in values.items() if n not in places}, *given))
+    for name, site in drawn.items():
+        if not torch.allclose(site["log_prob_sum"], again[name]["log_prob_sum"], rtol=1e-4, atol=1e-4, equal_nan=True):
+            raise ValueError(
+                f"site `{name}` has another density once the simulated data are given to the model: it reads what it "
+                "observes, and cannot be simulated by running it once"
+            )
+
+
+def _elements(place: Place, data: tuple[Tensor, ...]) -> list[int]:
+    """The elements of an argument that a place is made of."""
+    assert isinstance(place.key, int)
+    numbers = torch.arange(data[place.key].numel())
+    return torch.as_strided(numbers, place.size, place.stride, place.offset).flatten().tolist()
 
 
 def _quantities(
@@ -183,11 +226,11 @@ def _of_guide(pair: Pair, like: Batch, num_data: int, num_draws: int, seed: int)
     with seeded(stream(seed, "guide"), device), pair.mode(training=False), torch.no_grad():
         layout = inspect_pair(pair, simulated.data).without_strata()
         found = draw_latents(pair, simulated.data, num_draws, layout)  # (K, n, *event)
-        single = draw_latents(pair, simulated.data, 1, layout)
+        sites = sample_sites(run_guide(pair, simulated.data, 1, layout))
     truth = {}
     for name, value in found.items():
         drawn = simulated.latents[name]
-        axis = drawn.dim() - (single[name].dim() - 2) + layout.data_dim
+        axis = drawn.dim() - sites[name]["fn"].event_dim + layout.data_dim
         truth[name] = drawn.movedim(axis, 0).reshape(value.shape[1:])
     return _ranks(truth, {name: value.movedim(0, 1).flatten(0, 1) for name, value in found.items()})
 
