@@ -345,11 +345,11 @@ def test_ranks_are_among_as_many_draws_as_it_says(num_draws: int) -> None:
 
 @pytest.mark.slow
 def test_chees_is_right_on_eight_schools() -> None:
-    """512 data sets; fails for one seed in 100."""
+    """512 data sets; fails for one seed in 100. A half-Cauchy makes data that no one step serves."""
 
     def model(sigma: Tensor, y: Tensor) -> None:
         mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
-        tau = pyro.sample("tau", dist.HalfCauchy(5.0))
+        tau = pyro.sample("tau", dist.HalfNormal(5.0))
         with pyro.plate("school", len(y)):
             eta = pyro.sample("eta", dist.Normal(0.0, 1.0))
             theta = pyro.deterministic("theta", mu + tau * eta)

@@ -80,8 +80,16 @@ class Calibration:
 
     @property
     def passed(self) -> bool:
-        """Whether no parameter's ranks speak against the sampler, at the false-alarm rate `alpha` for all together."""
-        return bool((self.frame["verdict"] == "pass").all())
+        """Whether chains have mixed, and no parameter's ranks speak against them, at the false-alarm rate `alpha`."""
+        return self.sampled and bool((self.frame["verdict"] == "pass").all())
+
+    @property
+    def sampled(self) -> bool:
+        """Whether chains, if there were any, have mixed on every data set: R-hat of at most 1.1 on each.
+
+        Of four chains and so many data sets the largest is well above 1.01 where all is well.
+        """
+        return bool((self.about or {}).get("max_rhat", 1.0) <= 1.1)
 
     def band(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Points, and between what the distribution functions of uniform ranks lie, all points at once, in 95 %."""
@@ -126,7 +134,7 @@ class Calibration:
         return f"<p><b>{escape(self._headline())}</b></p>{self.frame.to_html(index=False)}"
 
     def _headline(self) -> str:
-        verdict = "calibrated" if self.passed else "NOT calibrated"
+        verdict = "calibrated" if self.passed else "NOT calibrated" if self.sampled else "chains have NOT mixed"
         return f"{verdict} on {self.num_datasets} simulated data sets, ranks among {self.num_draws} draws"
 
     @property

@@ -174,7 +174,7 @@ def _data(
 
 def _without_masked(observed: xr.DataArray, kept: np.ndarray[Any, Any]) -> xr.DataArray:
     """Data with NaN where they are masked, and told so."""
-    found = observed.astype(float)
+    found = observed.copy() if observed.dtype.kind == "f" else observed.astype(float)
     found.to_numpy()[~kept] = np.nan
     found.attrs["masked"] = int((~kept).sum())
     return found

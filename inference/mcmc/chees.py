@@ -48,6 +48,7 @@ class ChEES:
         dense: whether the metric is.
         target: the harmonic mean of the chances of acceptance to adapt the step to.
         max_leapfrogs: the most in one trajectory.
+        restarting: whether chains far below the others are started again from one of these.
     """
 
     mover: Mover
@@ -57,6 +58,7 @@ class ChEES:
     dense: bool
     target: float
     max_leapfrogs: int
+    restarting: bool = True
 
     def begin(self, q: Tensor) -> State:
         """Chains at places `(C, D)`, with unit masses."""
@@ -197,10 +199,10 @@ class ChEES:
         metric: Metric = fit_metric(rows[0], rows[1], len(log_p), dense=self.dense)
         healthy = (~stuck).nonzero().squeeze(-1)
         pick = healthy[torch.randint(len(healthy), stuck.shape, device=stuck.device)]
-        source = torch.where(stuck, pick, torch.arange(len(stuck), device=stuck.device))
+        source = torch.where(stuck & self.restarting, pick, torch.arange(len(stuck), device=stuck.device))
         step, length = Step(*state["step"].tolist()), Length(*state["length"].tolist())
         restarts = state["restarts"].clone()
-        restarts[i] = int(stuck.sum())
+        restarts[i] = int(stuck.sum()) if self.restarting else 0
         return {
             **state,
             **{name: state[name][source] for name in ("q", "grad", "log_p")},

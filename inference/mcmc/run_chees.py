@@ -40,6 +40,7 @@ def run_chees(
     settings: Settings,
     *,
     radius: float = 2.0,
+    restarting: bool = True,
     identity: Mapping[str, Any] | None = None,
 ) -> Draws:
     """Draws of C chains that adapt together.
@@ -49,6 +50,7 @@ def run_chees(
         data: what it is called with beside vectors.
         settings: what is asked.
         radius: of the starts.
+        restarting: start chains that are far below the others anew from one of them, in warm-up.
         identity: what else must agree when a run is taken up again.
 
     Raises:
@@ -67,6 +69,7 @@ def run_chees(
         dense=dense,
         target=settings.target_acceptance or OPTIMAL_ACCEPTANCE,
         max_leapfrogs=settings.max_leapfrogs,
+        restarting=restarting,
     )
     seed = stream(settings.seed, "chees")
     with seeded(seed, density.device), torch.no_grad(), validating(enabled=False):

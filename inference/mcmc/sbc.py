@@ -60,6 +60,9 @@ def sbc(
     parameters are ranked among. The log likelihood of the data is ranked too, where nothing is summed out: it notices
     a sampler that forgets the data. Ranks that are not uniform mean that sampler and program disagree.
 
+    All data sets share a step, a length and a metric. Where they differ by orders of magnitude, as under priors with
+    very heavy tails, no one step serves: chains then diverge or do not mix, and the verdict says so.
+
     With a guide, S data are drawn from the model, each with latents of its own, and these are ranked among draws of the
     guide; chains and their settings have no part in it.
 
@@ -121,7 +124,7 @@ def sbc(
         target_acceptance=target_acceptance,
         progress=progress,
     )
-    draws = run_chees(batched, rows, settings)
+    draws = run_chees(batched, rows, settings, restarting=False)  # another data set's place is no place to begin anew
     per_chain = num_draws // num_chains
     places = torch.linspace(num_samples / per_chain, num_samples, per_chain).long() - 1
     kept = draws.q[:, places].reshape(num_datasets, num_chains * per_chain, density.dim)
@@ -153,8 +156,8 @@ def _simulated(
     except NotImplementedError as error:
         improper = [n for n in density.names if type(density.sites()[n]["fn"]).__name__ == "ImproperUniform"]
         raise ValueError(f"site `{(improper or density.names)[0]}` cannot be drawn ({first_line(error)})") from error
-    _check_places(density, places, data)
     data = tuple(_wide(value, i, places, drawn, density.dtype) for i, value in enumerate(data))
+    _check_places(density, places, data)
     sets: list[Any] = [filled(data, places, {n: drawn[n][s] for n in places}) for s in range(num_datasets)]
     keys = {place.key for place in places.values()}
     whole = [torch.stack([one[i] for one in sets]) if i in keys else value for i, value in enumerate(data)]
