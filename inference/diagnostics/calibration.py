@@ -85,11 +85,11 @@ class Calibration:
 
     @property
     def sampled(self) -> bool:
-        """Whether chains, if there were any, have mixed on every data set: R-hat of at most 1.1 on each.
+        """Whether chains, if there were any, have mixed at all on every data set: R-hat of at most 1.5 on each.
 
-        Of four chains and so many data sets the largest is well above 1.01 where all is well.
+        The largest of many data sets with four short chains is often 1.1 or 1.2 where all is well.
         """
-        return bool((self.about or {}).get("max_rhat", 1.0) <= 1.1)
+        return bool((self.about or {}).get("max_rhat", 1.0) <= 1.5)
 
     def band(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Points, and between what the distribution functions of uniform ranks lie, all points at once, in 95 %."""
