@@ -121,8 +121,7 @@ def _stages(sampler: ChEES, journal: Journal, q: Tensor, settings: Settings) -> 
         journal.save()
     except KeyboardInterrupt:
         if not last[1]:
-            raise
-        journal.save(("draws", last[1], last[0]))
+            raise  # what has been saved is what a later run goes on from, with the same bits
     times = {"seconds_warmup": warmed - begun, "seconds_sampling": time.perf_counter() - warmed}
     return *last, times
 
