@@ -5,8 +5,6 @@
 | `RIGHT` | what is mapped over and gives the numbers of one run at a time |
 | `LOOP` | what is right one run at a time, with a warning: its control flow follows a latent |
 | `REFUSED` | what no chain can be right about: a `ValueError` that says why |
-
-A program with a `bug` is not yet treated as its table says; its test is expected to fail, for that reason.
 """
 
 from __future__ import annotations
@@ -43,14 +41,12 @@ class Program:
         args: what it is called with.
         kwargs: what it is called with by name.
         said: a pattern of what is said when it is refused.
-        bug: why it is not yet treated as its table says, if so.
     """
 
     model: Model
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     said: str = ""
-    bug: str = ""
 
     def density(self, dtype: torch.dtype = torch.float64) -> FlatDensity:
         return FlatDensity.of(self.model, *self.args, kwargs=self.kwargs, dtype=dtype)
@@ -69,8 +65,8 @@ def loop(*args: Any, **kwargs: Any) -> Callable[[Model], Model]:
     return _entering(LOOP, args, kwargs)
 
 
-def refused(said: str, *args: Any, bug: str = "") -> Callable[[Model], Model]:
-    return _entering(REFUSED, args, {}, said=said, bug=bug)
+def refused(said: str, *args: Any) -> Callable[[Model], Model]:
+    return _entering(REFUSED, args, {}, said=said)
 
 
 def _entering(
@@ -85,12 +81,7 @@ def _entering(
 
 def cases(table: Mapping[str, Program]) -> list[Any]:
     """Programs of a table as parameters of a test, by name."""
-    return [
-        pytest.param(
-            program, id=name, marks=[pytest.mark.xfail(strict=True, reason=program.bug)] if program.bug else []
-        )
-        for name, program in table.items()
-    ]
+    return [pytest.param(program, id=name) for name, program in table.items()]
 
 
 _generator = torch.Generator().manual_seed(20)

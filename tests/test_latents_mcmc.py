@@ -21,6 +21,7 @@ from torch import Tensor
 import inference.annealing.running
 from inference import diagnose, load_tree, sample_latents, save_tree
 from inference.annealing.hamiltonian import Kinetics
+from inference.annealing.running import Run
 from tests.oracles import LinearGaussian
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -526,3 +527,24 @@ def test_pairs_that_chains_cannot_move_in_are_refused_by_name(model: Any, guide:
 def test_wrong_arguments_are_named(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         sample_latents(plain, plain_guide, torch.ones(3), **{**SHORT, **wrong})
+
+
+def test_names_are_looked_at_before_anything_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            rate = pyro.sample("rate", dist.Gamma(2.0, 1.0))
+            pyro.sample("x", dist.Poisson(rate), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("rate", dist.Gamma(2.0 + x, 2.0))
+
+    x = torch.tensor([0.0, 4.0])
+    tree = sample_latents(model, guide, x, coords={"data": ["a", "b"]}, **FEW)
+    rate = torch.tensor(tree["posterior"]["rate"].to_numpy())
+    log_p = torch.distributions.Gamma(2.0, 1.0).log_prob(rate) + torch.distributions.Poisson(rate).log_prob(x)
+    lp = torch.tensor(tree["sample_stats"]["lp"].to_numpy())
+    torch.testing.assert_close(lp, log_p + rate.log())  # of log rate, which is what chains move
+    monkeypatch.setattr(Run, "results", None)  # would fail
+    with pytest.raises(ValueError, match="`coords` has `datum`"):
+        sample_latents(model, guide, x, coords={"datum": ["a", "b"]}, **FEW)

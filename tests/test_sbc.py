@@ -556,3 +556,12 @@ def test_html_is_escaped() -> None:
     shown = Calibration({"<script>": np.arange(21)}, 20)._repr_html_()
     assert "&lt;script&gt;" in shown
     assert "<script>" not in shown
+
+
+@pytest.mark.parametrize("max_rhat", [2.0, np.inf, np.nan])
+def test_chains_that_have_not_mixed_do_not_pass(max_rhat: float) -> None:
+    ranks = {"mu": np.random.default_rng(0).integers(0, 100, 200)}
+    assert Calibration(ranks, 99, about={"max_rhat": 1.2}).passed
+    found = Calibration(ranks, 99, about={"max_rhat": max_rhat})
+    assert not found.passed
+    assert str(found).startswith("chains have NOT mixed")

@@ -32,8 +32,8 @@ from ppmodels.contracts import Batch
 
 __all__ = ["OF_MOVE", "Chains"]
 
-OF_MOVE = ("acceptance_rate", "energy", "diverging")
-"""What is kept of every transition where latents are."""
+OF_MOVE = ("acceptance_rate", "energy", "diverging", "log_det")
+"""What is kept of every transition where latents are, and of where it led."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -120,7 +120,8 @@ class Batched:
             way = torch.randn_like(q)
             ahead, back = (self.density.log_density(q + h * way, *data) for h in (1e-5, -1e-5))
         slope, expected = float((ahead - back) / 2e-5), float(grad @ way)
-        if abs(slope - expected) > 1e-3 * (abs(slope) + abs(expected)) + 1e-4:
+        rounding = 1e2 * torch.finfo(q.dtype).eps * (1 + abs(float(ahead))) / 2e-5
+        if abs(slope - expected) > 1e-3 * (abs(slope) + abs(expected)) + 1e-4 + rounding:
             raise ValueError(
                 f"`model` has a log density that rises by {slope:.4g} where its gradient says {expected:.4g}: a value "
                 "is taken out of its graph (`.item()`, `float(z)`, `.detach()`, `no_grad`); keep it in"

@@ -12,9 +12,8 @@ from pyro.distributions import Delta, Unit
 from pyro.distributions.torch_distribution import MaskedDistribution
 from pyro.poutine import Trace
 from torch import Tensor
-from torch.distributions import Independent
 
-from inference.density.latent import Latent, Starting, is_discrete_latent
+from inference.density.latent import Latent, Starting, innermost, is_discrete_latent
 from inference.flags import validating
 from inference.graph.record import LastSite
 from inference.seeds import seeded
@@ -143,10 +142,7 @@ def _fills_in(name: str, sites: Mapping[str, Site]) -> bool:
 
 def _is_computed(site: Site) -> bool:
     """Whether a site has no law of its own: `pyro.deterministic`, a point mass, what a reparametrisation puts there."""
-    fn = site["fn"]
-    while isinstance(fn, Independent | MaskedDistribution):
-        fn = fn.base_dist
-    return bool(site["infer"].get("_deterministic")) or isinstance(fn, Delta)
+    return bool(site["infer"].get("_deterministic")) or isinstance(innermost(site["fn"]), Delta)
 
 
 def mask_of(site: Site) -> Tensor | bool | None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from inference.bijections import bijection_of
 from inference.sites import Site
 
-__all__ = ["Holding", "Latent", "Placing", "Reading", "Starting", "is_discrete_latent", "is_latent"]
+__all__ = ["Holding", "Latent", "Placing", "Reading", "Starting", "innermost", "is_discrete_latent", "is_latent"]
 
 
 class Latent(NamedTuple):
@@ -45,7 +45,7 @@ def is_latent(site: Site) -> bool:
     return not (
         site["type"] != "sample"
         or site["is_observed"]
-        or isinstance(_innermost(site["fn"]), Delta)
+        or isinstance(innermost(site["fn"]), Delta)
         or type(site["fn"]).__name__ == "_Subsample"
         or site["fn"].support.is_discrete
     )
@@ -55,10 +55,11 @@ def is_discrete_latent(site: Site) -> bool:
     """Whether a site is drawn from a law over separate values."""
     if site["type"] != "sample" or site["is_observed"] or type(site["fn"]).__name__ == "_Subsample":
         return False
-    return not isinstance(_innermost(site["fn"]), Delta) and bool(site["fn"].support.is_discrete)
+    return not isinstance(innermost(site["fn"]), Delta) and bool(site["fn"].support.is_discrete)
 
 
-def _innermost(fn: Any) -> Any:
+def innermost(fn: Any) -> Any:
+    """A law without what masks, expands or regroups it."""
     while hasattr(fn, "base_dist") and not hasattr(fn, "transforms"):
         fn = fn.base_dist
     return fn

@@ -19,6 +19,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from inference.annealing.hamiltonian import DIVERGED
 from inference.journal import State
 from inference.mcmc.adaptation import Length, Step, chees_gradient, halton, harmonic_mean
 from inference.mcmc.leapfrog import Mover, Phase
@@ -29,11 +30,8 @@ __all__ = ["ChEES"]
 WINDOWS = (0.06, 0.12, 0.24, 0.45, 0.85)
 """Parts of the warm-up at whose ends the metric is set anew."""
 
-DIVERGED = 1000.0
-"""Energy that a trajectory may gain before it counts as divergent."""
-
 KEPT = 12_800
-"""Draws, over all chains, that a window keeps for the metric."""
+"""Draws, over all chains, that a window keeps for the metric: 200 of each of 64, and at least 10 of each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +93,7 @@ class ChEES:
         """What warm-up begins with."""
         q = climbed["q"]
         metric = no_metric(self.dense, q[0])
-        most = max(self._kept(i) for i in range(len(WINDOWS) + 1))
+        most = max(self._kept(i, len(q)) for i in range(len(WINDOWS) + 1))
         return {
             **{name: climbed[name] for name in ("q", "grad", "log_p")},
             "factor": metric.factor,
@@ -103,7 +101,7 @@ class ChEES:
             "step": _numbers(Step.start(0.1)),
             "length": _numbers(Length.start()),
             "restarts": torch.zeros(len(WINDOWS), dtype=torch.long),
-            "history": q.new_zeros(most, 2, *q.shape),
+            "history": q.new_zeros(most, 2, *q.shape),  # (kept, places and gradients, C, D)
         }
 
     def adapt(self, state: State, t: int) -> State:
@@ -171,19 +169,20 @@ class ChEES:
         i = next(i for i in range(len(ends) - 1) if t < ends[i + 1])
         return i, ends[i], ends[i + 1]
 
-    def _kept(self, i: int) -> int:
+    def _kept(self, i: int, num_chains: int) -> int:
+        """Draws of each chain that a window keeps."""
         ends = (0, *self._ends, self.num_warmup)
-        return min(ends[i + 1] - ends[i], 200) if i + 1 < len(ends) else 1
+        return min(ends[i + 1] - ends[i], max(10, KEPT // num_chains)) if i + 1 < len(ends) else 1
 
     def _remember(self, state: State, t: int) -> State:
         """Keep draws and gradients for the metric, and set it at the end of a window."""
         i, first, last = self._window(t)
         if last == self.num_warmup:
             return state
-        thin = max(1, (last - first) // self._kept(i))
+        thin = -(-(last - first) // self._kept(i, len(state["q"])))
         skipped = (last - first) // 2 if i == 0 else 0  # the very first transitions are no draws yet
         slot = (t - first) // thin
-        if (t - first) % thin == 0 and slot < len(state["history"]):
+        if (t - first) % thin == 0:
             state["history"][slot, 0], state["history"][slot, 1] = state["q"], state["grad"]
         if t + 1 < last:
             return state

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from inference.annealing.chains import OF_MOVE, Chains
+from inference.annealing.chains import Chains
 from inference.annealing.running import How, Run
 from inference.annealing.target import Target
 from inference.batches import TensorData, as_data, read_once
 from inference.density import FlatDensity
-from inference.diagnostics.datatree import assemble
+from inference.diagnostics.datatree import assemble, reader_of
 from inference.evaluation import inspect_for_evaluation
 from inference.graph import Mode
 from inference.journal import State
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = ["sample_latents"]
+
+STATS = ("acceptance_rate", "energy", "diverging")
 
 
 def sample_latents(
@@ -123,21 +125,25 @@ def sample_latents(
         modes.update(kinetics.graph.modes.values())
         whole = {name: torch.cat([part[name] for part in parts])[:num_chains] for name in parts[0]}
         values = _values(kinetics.target, chains[0].batch, whole["z"])
-        return {"lp": whole["log_p"], **{name: whole[name] for name in OF_MOVE}, **values}  # sites begin with a blank
+        lp = whole["log_p"] + whole["log_det"]  # as chains see it, on the unconstrained scale
+        return {"lp": lp, **{name: whole[name] for name in STATS}, **values}  # names of sites begin with a blank
 
     extra = {"draws": num_samples, "latents": True}
     run = Run(pair, read, annealing, "posterior", transitions, extra, how)
     data_name = inspect_for_evaluation(pair, read.batch(torch.arange(run.rows) % len(read))).data
     assert data_name is not None
-    found: list[State] = []
-    with closing(run.results(work)) as results:
-        found.extend(results)
-    joined = {name: torch.cat([part[name] for part in found], -1) for name in found[0] if name != "seconds"}
     batch = read.batch(torch.arange(len(read)))
     args, kwargs = (
         ((), dict(batch)) if isinstance(batch, Mapping) else (batch if isinstance(batch, tuple) else (batch,), {})
     )
-    stats = {name: joined.pop(name) for name in ("lp", *OF_MOVE)}
+    if dims or coords:  # mistakes in names are found before hours of draws
+        with pair.mode(training=False):
+            reader_of(FlatDensity.of(model, *args, kwargs=kwargs, dtype=_dtype(batch)), dims, coords)
+    found: list[State] = []
+    with closing(run.results(work)) as results:
+        found.extend(results)
+    joined = {name: torch.cat([part[name] for part in found], -1) for name in found[0] if name != "seconds"}
+    stats = {name: joined.pop(name) for name in ("lp", *STATS)}
     stats["diverging"] = stats["diverging"].bool()
     with pair.mode(training=False):
         density = FlatDensity.of(model, *args, kwargs=kwargs, dtype=stats["lp"].dtype)
@@ -183,6 +189,13 @@ def _values(target: Target, batch: Batch, z: Tensor) -> State:
             )
             parts[name].append(value.movedim(1 + place.data_axis, -1))
     return {f" {name}": torch.cat(values).unflatten(0, (C, S)) for name, values in parts.items()}
+
+
+def _dtype(batch: Batch) -> torch.dtype:
+    """Of the first floats among the data."""
+    parts = [batch] if isinstance(batch, Tensor) else batch.values() if isinstance(batch, Mapping) else batch
+    floats = (part.dtype for part in parts if isinstance(part, Tensor) and part.is_floating_point())
+    return next(floats, torch.get_default_dtype())
 
 
 def _in_shape(value: Tensor, site: Site, data_name: str) -> Tensor:
