@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo test test-all lint format bench clean
+.PHONY: demo test test-all lint format bench browser clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/digits.py
@@ -26,6 +26,11 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+# the report's own tests open it in headless Chromium where there is one; this brings one on Debian and Ubuntu
+browser: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[browser]'
+	command -v chromium || apt-get install --yes chromium
 
 clean:
 	rm -rf .venv .bench-venvs runs

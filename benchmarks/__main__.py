@@ -29,6 +29,7 @@ from benchmarks import (
     gmvae,
     ladder,
     mcmc,
+    pages,
     steps,
 )
 from benchmarks.harness import Settings
@@ -48,6 +49,7 @@ TABLES: dict[str, tuple[str, Callable[[Settings], str]]] = {
     "ladder": ("Ten bounds on the same draws", ladder.table),
     "chains": ("Annealed chains", chains.table),
     "mcmc": ("Markov chains", mcmc.table),
+    "pages": ("Reports", lambda settings: one_thread(lambda: pages.table(settings))),
     "floor": ("The floor of a step", floor.table),
     "compile": ("Until the first step", compiling.table),
     "data": ("Reading a batch", compiling.data_table),

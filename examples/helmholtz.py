@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from pyro import poutine
@@ -24,12 +23,10 @@ from ppmodels.data import Dataset, digits
 from ppmodels.helmholtz import SigmoidBeliefNetwork
 from ppmodels.toys import Bars
 
-CLASSIC = WakeSleep()
 REWEIGHTED = WakeSleep(5, wake=0.5, sleep=0.5)
-Machine = tuple[SigmoidBeliefNetwork, MeanFieldBernoulli]
 
 
-def machine(widths: tuple[int, ...], train: Dataset) -> Machine:
+def machine(widths: tuple[int, ...], train: Dataset) -> tuple[SigmoidBeliefNetwork, MeanFieldBernoulli]:
     torch.manual_seed(0)
     model = SigmoidBeliefNetwork(train.x_dim, widths, logits=train.logits())
     return model, MeanFieldBernoulli(train.x_dim, widths)
@@ -49,7 +46,7 @@ def bars(steps: int, out: Path) -> None:
     pair = machine((24, 8), train)
     rates = {"wake": adam(0.05), "sleep": adam(0.25)}  # the guide follows the model
     schedule = partial(LinearLR, start_factor=1.0, end_factor=0.05, total_iters=max(1, steps // 200))
-    fit(*pair, train, CLASSIC, steps=steps, optimizer=rates, schedule=schedule)
+    fit(*pair, train, WakeSleep(), steps=steps, optimizer=rates, schedule=schedule)
     every = toy.patterns()
     weight = toy.log_prob(every).exp()  # of each of the 30 images there are
     found = log_likelihood(*pair, every, num_particles=20_000)
@@ -63,9 +60,9 @@ def dreaming_digits(epochs: int, out: Path) -> None:
     train, test = digits("dynamic", split="train"), digits("dynamic", split="test").realise(0)
     pair = machine((64, 32, 16), train)
     schedule = partial(CosineAnnealingLR, T_max=epochs, eta_min=1e-4)
-    how: dict[str, Any] = {"optimizer": adam(3e-3), "schedule": schedule, "out": out / "digits", "resume": True}
+    run = out / "digits"  # of which each fit goes on from the last
     for epoch in sorted({min(2**i, epochs) for i in range(epochs.bit_length() + 1)}):
-        fit(*pair, train, REWEIGHTED, epochs=epoch, **how)
+        fit(*pair, train, REWEIGHTED, epochs=epoch, optimizer=adam(3e-3), schedule=schedule, out=run, resume=True)
         dream(pair[0], train.shape, out / f"digits-{epoch:03d}.png", title=f"dreams after {epoch} epochs")
     print(f"digits: {log_likelihood(*pair, test, num_particles=1000)}")
     print(f"units in use: {active_units(*pair, test)}")

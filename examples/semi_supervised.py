@@ -53,11 +53,10 @@ def semi_supervised(pair: Pair, train: PartlyLabelled, epochs: int) -> ClusterGu
 
 def supervised(guide: ClusterGuide, train: Dataset, steps: int) -> ClusterGuide:
     """Fit the classifier alone, to the labelled data alone."""
-    everything = torch.arange(len(train))
     optimizer = torch.optim.Adam(guide.classifier.parameters(), lr=1e-3)
     for _ in range(steps):
         optimizer.zero_grad()
-        (-guide.log_prob(train.batch(everything), train.labels).mean()).backward()
+        (-guide.log_prob(train.all(), train.labels).mean()).backward()
         optimizer.step()
     return guide
 
@@ -69,10 +68,8 @@ def main(epochs: int = 300, num_labels: int = 50, size: int | None = None) -> No
     for name, make in {"normal latent": normal, "stick weights": sticks, "labels alone": normal}.items():
         torch.manual_seed(0)
         pair = make()
-        if name == "labels alone":
-            guide = supervised(pair[1], train.labelled(), steps=10 * epochs)
-        else:
-            guide = semi_supervised(pair, train, epochs)
+        alone = name == "labels alone"
+        guide = supervised(pair[1], train.labelled(), 10 * epochs) if alone else semi_supervised(pair, train, epochs)
         with torch.no_grad():
             wrong = (guide.responsibilities(test.all()).argmax(-1) != test.labels).float()
         error, se = wrong.mean(), wrong.std() / len(wrong) ** 0.5

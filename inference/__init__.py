@@ -68,6 +68,7 @@ from inference.neighbours import NeighbourErrors, knn_error
 from inference.objectives import LossParts, Objective, Phase, Task, Variational
 from inference.optim import adam, burda_schedule
 from inference.reconstruction import Reconstruction
+from inference.report import Evidence, Report, examine, examine_worst, report
 from inference.runs import Run, RunError
 from inference.schedule import Annealing
 from inference.simulate import Simulated, simulate
@@ -104,6 +105,7 @@ __all__ = [
     "Diagnosis",
     "DivergedError",
     "Enumeration",
+    "Evidence",
     "ExactLogLikelihood",
     "FewParticlesWarning",
     "Fitted",
@@ -122,6 +124,7 @@ __all__ = [
     "PredictiveCheck",
     "Reconstruction",
     "Renyi",
+    "Report",
     "ReverseAIS",
     "ReweightedWakeSleep",
     "Run",
@@ -152,6 +155,8 @@ __all__ = [
     "enumerate_latents",
     "estimate",
     "exact_log_likelihood",
+    "examine",
+    "examine_worst",
     "find_collapse",
     "fit",
     "flushing_denormals",
@@ -164,6 +169,7 @@ __all__ = [
     "paired_difference",
     "pareto_khat",
     "ppc",
+    "report",
     "sample",
     "sample_latents",
     "save_tree",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from inference.averaging import PerDatum
 from inference.bounds import Direction, Guarantee
+from inference.display import fragment
 from inference.weights import Source
 
 __all__ = ["Bracket", "Row", "paired_difference"]
@@ -122,6 +123,23 @@ class Bracket:
         )
         weak = [row.label for row in (self.lower, self.upper) if row.guarantee != "expectation"]
         return f"{said}; not certified: {' and '.join(weak)} bounds it only in the limit" if weak else said
+
+    def _repr_html_(self) -> str:
+        ends = ("lower", self.lower, self.low), ("upper", self.upper, self.high)
+        rows = [
+            {
+                "side": side,
+                "bound": row.label,
+                "K": row.num_particles,
+                "guarantee": row.guarantee,
+                "value": row.mean,
+                "mc_se": row.mean_mc_se,
+                "end": end,
+            }
+            for side, row, end in ends
+            if row
+        ]
+        return fragment(str(self), pd.DataFrame(rows))
 
 
 def paired_difference(a: Tensor, b: Tensor) -> tuple[float, float]:

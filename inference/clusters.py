@@ -15,6 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
+from inference.display import fragment
 from inference.truth import Labels, labels_of, labels_to_judge_by
 from inference.usage import ComponentUsage, check_shares, component_usage
 
@@ -82,14 +83,27 @@ class ClusterScores:
         return table.rename_axis("score").reset_index().assign(split=self.split)
 
     def __str__(self) -> str:
-        C, classes = self.confusion.shape
-        head = f"{self.num_data} data ({self.split}), {C} clusters, {classes} classes, names from {self.names_from}"
         scores = [
             f"  {text:<40}{getattr(self, name):.4f} ± {self.standard_error[name]:.4f}" for name, text in TEXTS.items()
         ]
-        if classes < C:
+        if self._more_clusters:
             scores[1] += "  (optimistic: more clusters than classes)"
-        return "\n".join([head, *scores, f"  {self.usage}", *self.usage.findings()])
+        return "\n".join([self._headline(), *scores, f"  {self.usage}", *self.usage.findings()])
+
+    def _repr_html_(self) -> str:
+        optimistic = ["majority_accuracy is optimistic: more clusters than classes"] * self._more_clusters
+        notes = [*optimistic, str(self.usage), *self.usage.findings()]
+        scores = fragment(self._headline(), self.to_frame().drop(columns="split"), notes)
+        return scores + fragment("data by cluster (rows) and class (columns)", self.confusion)
+
+    def _headline(self) -> str:
+        C, classes = self.confusion.shape
+        return f"{self.num_data} data ({self.split}), {C} clusters, {classes} classes, names from {self.names_from}"
+
+    @property
+    def _more_clusters(self) -> bool:
+        C, classes = self.confusion.shape
+        return classes < C
 
 
 def cluster_scores(

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from inference.averaging import PerDatum
 from inference.batches import as_data, batches, device_of
+from inference.display import fragment, spread
 from inference.draws import chunks_of
 from inference.estimators.enumeration import States, enumerate_latents, find_states
 from inference.evaluation import inspect_for_evaluation
@@ -66,6 +67,9 @@ class ExactLogLikelihood(PerDatum):
             f"log p(x) = {self.mean:.4f} nats per datum, s.e. {self.mean_se:.4f} over {len(self.value)} data, by "
             f"{self.num_states} states; KL(q, p) {kl:.4f}, KL(p, q) {reverse:.4f}"
         )
+
+    def _repr_html_(self) -> str:
+        return fragment(str(self), spread(self.to_frame()))
 
 
 def exact_log_likelihood(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,7 +17,7 @@ __all__ = ["Rungs", "ladder_figure"]
 COLOURS = {"lower": "#0072B2", "upper": "#D55E00", "estimate": "#6E6E6E"}
 """Of the sides of log p(x); Okabe and Ito's, told apart by every kind of eye."""
 
-BRACKET = "#CFE9E0"
+BRACKET: dict[str, Any] = {"facecolor": "#009E73", "alpha": 0.2, "linewidth": 0}
 
 MARKERS = {"lower": ">", "upper": "<", "estimate": "o"}
 """A lower bound points up to log p(x), an upper one down to it."""
@@ -63,13 +63,13 @@ def _draw_rows(axes: Axes, ladder: Rungs, title: str) -> None:
     bracket = ladder.bracket()
     if math.isfinite(bracket.low) and math.isfinite(bracket.high):
         hatch = None if bracket.certified else "///"
-        axes.axvspan(bracket.low, bracket.high, facecolor=BRACKET, edgecolor="white", hatch=hatch, linewidth=0)
+        axes.axvspan(bracket.low, bracket.high, edgecolor="#009E73", hatch=hatch, **BRACKET)
     for place, row in enumerate(ladder.rows):
         colour = COLOURS[row.direction]
         for error, width in ((row.mean_se, 1.0), (row.mean_mc_se, 4.0)):
             reach = 0.0 if math.isnan(error) else 2 * error
             axes.plot([row.mean - reach, row.mean + reach], [place, place], color=colour, linewidth=width, alpha=0.6)
-        inside = "white" if row.guarantee == "limit" else colour
+        inside = "none" if row.guarantee == "limit" else colour
         axes.plot(row.mean, place, MARKERS[row.direction], color=colour, markersize=7, markerfacecolor=inside)
         axes.annotate(f"{row.mean:.2f}", (row.mean, place), (0, 7), textcoords="offset points", ha="center", size=7)
     axes.set_yticks(range(len(ladder.rows)), [row.label for row in ladder.rows])
@@ -96,7 +96,7 @@ def _draw_over_particles(axes: Axes, ladder: Rungs) -> None:
         axes.annotate(family, at, offset, textcoords="offset points", ha="center", va=side, size=7, color=colour)
     bracket = ladder.bracket()
     if math.isfinite(bracket.low) and math.isfinite(bracket.high):
-        axes.axhspan(bracket.low, bracket.high, facecolor=BRACKET, linewidth=0)
+        axes.axhspan(bracket.low, bracket.high, **BRACKET)
     axes.set_xscale("log")
     axes.set_xlabel("draws K per datum")
     axes.set_ylabel("nats per datum")

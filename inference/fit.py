@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 
 from inference.batches import as_data, device_of
+from inference.display import fragment
 from inference.flags import validating
 from inference.graph import Mode, check_mode
 from inference.loop import DivergedError, Loop
@@ -53,6 +54,14 @@ class Fitted:
     metrics: pd.DataFrame
     run: Run | None
     modes: dict[str, dict[str, str]]
+
+    def _repr_html_(self) -> str:
+        score = "" if self.best_score is None else f", best validation score {self.best_score:.3f} nats per datum"
+        headline = f"{self.steps:,} updates in {self.seconds:.1f} s, {self.stopped}{score}"
+        modes = ((phase, *mode) for phase, by_size in self.modes.items() for mode in by_size.items())
+        notes = [f"{phase}: {mode}, {size} data at a time" for phase, size, mode in modes]
+        notes += [] if self.run is None else [f"kept in {self.run.folder}"]
+        return fragment(headline, self.metrics, notes, most=5, last=True)
 
 
 def fit(

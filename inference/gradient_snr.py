@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from inference.bounds import IWAE, Bound
+from inference.display import fragment
 from inference.draws import check_particles
 from inference.estimators import DReG, Estimator, Pathwise
 from inference.estimators.trial import buffers_kept
@@ -78,10 +79,13 @@ class GradientSNR:
         return figure
 
     def __str__(self) -> str:
-        return (
-            f"gradient of {self.bound}, {self.num_repeats:,} repeats; bias from {self.reference}\n"
-            f"{self.table.to_string(float_format='{:.4g}'.format)}"
-        )
+        return f"{self._headline()}\n{self.table.to_string(float_format='{:.4g}'.format)}"
+
+    def _repr_html_(self) -> str:
+        return fragment(self._headline(), self.table, most=None)
+
+    def _headline(self) -> str:
+        return f"gradient of {self.bound}, {self.num_repeats:,} repeats; bias from {self.reference}"
 
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's

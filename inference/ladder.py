@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from inference.bounds import Guarantee
 from inference.bracket import Bracket, Row, paired_difference
+from inference.display import fragment
 from inference.intervals import check_level, critical_value, one_sided
 
 if TYPE_CHECKING:
@@ -258,8 +258,9 @@ class Ladder:
         yield from (f"note: {warning}" for warning in self.warnings)
 
     def _repr_html_(self) -> str:
-        table = self.table.to_html(index=False, float_format=lambda v: f"{v:.3f}")
-        return table + "".join(f"<p>{escape(line)}</p>" for line in self._said())
+        sizes = {on: len(part.rows[0].value) for on, part in self.parts() if part.rows}
+        data = " and ".join(f"{size:,} {'data' if on == 'data' else 'simulated data'}" for on, size in sizes.items())
+        return fragment(f"bounds on log p(x), nats per datum, on {data}", self.table, self._said(), most=None)
 
     def _said(self) -> Sequence[str]:
         return [said for _, part in self.parts() if part.rows for said in (str(part.bracket()), *part.warnings)]

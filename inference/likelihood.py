@@ -21,6 +21,7 @@ from torch import Tensor
 from inference.averaging import PerDatum
 from inference.batches import as_data
 from inference.diagnostics.khat import Tail, khat_threshold, pareto_khat_of_tail
+from inference.display import fragment, spread
 from inference.draws import check_particles
 from inference.evaluation import weigh_data
 from inference.graph import Mode
@@ -69,6 +70,9 @@ class LogLikelihood(PerDatum):
             f"{self.mean_mc_se:.3f} over draws; K = {self.num_particles}, median k-hat "
             f"{float(self.khat.nanmedian()):.2f}, k-hat too high for {self.unreliable:.0%}"
         )
+
+    def _repr_html_(self) -> str:
+        return fragment(str(self), spread(self.to_frame()))
 
 
 def log_likelihood(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from inference.batches import batches, device_of
 from inference.codes import latent_codes
+from inference.display import fragment
 from inference.pair import first_tensor
 from inference.seeds import seeded, stream
 from inference.truth import Labelled, check_held_out, labels_of
@@ -60,6 +61,10 @@ class NeighbourErrors:
         return (
             f"error by neighbours in `{self.space}`: {found}; {self.num_test} data ({self.split}) by {self.num_train}"
         )
+
+    def _repr_html_(self) -> str:
+        headline = f"error by neighbours in `{self.space}`: {self.num_test} data ({self.split}) by {self.num_train}"
+        return fragment(headline, self.to_frame().drop(columns="space"))
 
 
 def knn_error(

@@ -22,6 +22,7 @@ import tomli_w
 import torch
 
 from inference.checkpoint import Checkpoint, CheckpointError, checkpoints, load_checkpoint, write_atomically
+from inference.display import fragment
 
 __all__ = ["Run", "RunError"]
 
@@ -123,6 +124,14 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
+
+    def _repr_html_(self) -> str:
+        try:
+            manifest, metrics = self.manifest, self.metrics()
+        except (OSError, ValueError) as error:  # a folder that is damaged or gone is shown as that
+            return fragment(f"run {self.folder}", notes=[str(error)])
+        plain = [f"{name}: {value}" for name, value in manifest.items() if isinstance(value, str | int | float)]
+        return fragment(f"run {self.folder}", metrics, plain, most=5, last=True)
 
 
 def environment() -> dict[str, Any]:

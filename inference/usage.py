@@ -12,8 +12,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import pandas as pd
 import torch
 from torch import Tensor
+
+from inference.display import fragment
 
 __all__ = ["ComponentUsage", "check_shares", "component_usage", "sticks_for_mass"]
 
@@ -96,6 +99,13 @@ class ComponentUsage:
             f"`{self.name}`: {self.effective:.1f} of {self.num_components} components in effect (usage entropy "
             f"{self.entropy:.3f} nats, given the datum {self.conditional_entropy:.3f}), {len(self.dead)} dead"
         )
+
+    def _repr_html_(self) -> str:
+        order = self.share.argsort(descending=True, stable=True).tolist()  # the most used first
+        table = pd.DataFrame({"component": order, "share": self.share[order].tolist()})
+        table["dead"] = ["dead" if c in self.dead else "" for c in order]
+        errors = f"standard errors of the entropies: {self.entropy_se:.2g} and {self.conditional_entropy_se:.2g} nats"
+        return fragment(str(self), table, [errors, *self.findings()])
 
 
 def component_usage(shares: Tensor, *, name: str = "y", dead_below: float | None = None) -> ComponentUsage:

@@ -1,5 +1,6 @@
 """The examples run as they are shipped, at a size that takes seconds."""
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ from examples import (
 from inference import FewParticlesWarning
 from ppmodels.data import Dataset
 
+EXAMPLES = sorted(Path(compare_bounds.__file__).parent.glob("*.py"))
+LENGTHS = {"compare_bounds": range(30, 40)}
+"""Of examples that are not of 40 to 80 lines."""
+
 ROWS = ["ELBO", "IWAE-20", "IWAE-1000", "Renyi(0.5)-1000", "TVO(20)-1000", "truncated-1000", "CUBO(2)-1000"]
 
 
@@ -40,26 +45,43 @@ def test_three_trained_pairs_under_eight_bounds(
     assert picture.count("DReG (simulated data)") == 1
 
 
-def test_it_is_as_short_as_promised() -> None:
-    assert len(Path(compare_bounds.__file__).read_text().splitlines()) < 40
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_each_is_short_and_says_how_to_run_it(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) in LENGTHS.get(path.stem, range(40, 81))
+    assert f"python examples/{path.name}" in (ast.get_docstring(ast.parse(text)) or "")
+    assert text.rstrip().splitlines()[-1].startswith("    main(")
 
 
-def test_the_demo_trains_judges_and_goes_on(
+def test_each_is_run_by_a_test() -> None:
+    tests = "\n".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    assert [path.stem for path in EXAMPLES if f"{path.stem}.main(" not in tests] == []
+
+
+def test_the_demo_trains_judges_reports_and_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = digits.digits
+    whole, chains = digits.digits, digits.examine_worst
 
     def little(*args: Any, split: str) -> Dataset:
         return whole(*args, split=split).head(300 if split == "train" else 20)
 
+    def few(*args: Any, **how: Any) -> Any:
+        return chains(*args, num_chains=4, num_samples=20, num_warmup=10, **how)
+
     monkeypatch.setattr(digits, "digits", little)
+    monkeypatch.setattr(digits, "examine_worst", few)
+    monkeypatch.setattr(digits, "BOUNDS", ["elbo", "iwae:5", "iwae:5000", "bdmc:3:4"])
     digits.main(epochs=1, out=tmp_path)
     first = capsys.readouterr().out
     for name in ("elbo", "iwae"):
-        assert list(pd.read_csv(tmp_path / name / "bounds.csv")["bound"][:3]) == ["ELBO", "IWAE-5", "IWAE-50"]
-        for picture in ("samples.png", "reconstructions.png"):
-            assert (tmp_path / name / picture).read_bytes().startswith(b"\x89PNG")
-    digits.main(epochs=1, out=tmp_path)  # all is done already
+        assert list(pd.read_csv(tmp_path / name / "bounds.csv")["bound"][:3]) == ["ELBO", "IWAE-5", "IWAE-5000"]
+    page = (tmp_path / "report.html").read_text()
+    assert first.splitlines()[-1] == str(tmp_path / "report.html")
+    assert re.findall(r"^(elbo|iwae): (?:green|amber|red)$", first, flags=re.MULTILINE) == ["elbo", "iwae"]
+    assert {"comparison", "guide-of-1", "latents-of-2"} <= set(re.findall(r'<section[^>]* id="([^"]+)"', page))
+    assert "could not be made" not in page
+    digits.main(epochs=1, out=tmp_path)  # all is trained already
     again = capsys.readouterr().out
     gain = re.compile("log p.x. of the pair fitted with iwae is (.+)")
     assert gain.findall(again) == gain.findall(first) != []

@@ -16,12 +16,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import bdtr
+
+from inference.display import fragment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -131,7 +132,8 @@ class Calibration:
         return f"{self._headline()}{about}\n{self.frame.to_string(index=False, float_format=lambda x: f'{x:.3f}')}"
 
     def _repr_html_(self) -> str:
-        return f"<p><b>{escape(self._headline())}</b></p>{self.frame.to_html(index=False)}"
+        about = [f"{name.replace('_', ' ')}: {_short(value)}" for name, value in (self.about or {}).items()]
+        return fragment(self._headline(), self.frame.sort_values("p_value", kind="stable", ignore_index=True), about)
 
     def _headline(self) -> str:
         verdict = "calibrated" if self.passed else "NOT calibrated" if self.sampled else "chains have NOT mixed"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from inference.assignments import assign, discrete_sites
 from inference.batches import as_data, device_of
 from inference.codes import latent_codes
 from inference.diagnostics.units import ActiveUnits, active_units
+from inference.display import fragment
 from inference.pair import Pair
 from inference.seeds import seeded
 from inference.truth import without_labels
@@ -53,6 +55,25 @@ class Collapse:
     def __str__(self) -> str:
         lines = [*map(str, self.components.values()), *([str(self.units)] if self.units.variance else [])]
         return "\n".join([*lines, *self.findings()])
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {
+                "site": site,
+                "components": usage.num_components,
+                "in effect": usage.effective,
+                "dead": len(usage.dead),
+                "usage entropy": usage.entropy,
+                "its s.e.": usage.entropy_se,
+                "given the datum": usage.conditional_entropy,
+                "s.e. of that": usage.conditional_entropy_se,
+            }
+            for site, usage in self.components.items()
+        ]
+        findings = self.findings()
+        headline = f"findings: {len(findings)}, on the use of components and units"
+        page = fragment(headline, pd.DataFrame(rows), findings)
+        return page + self.units._repr_html_() if self.units.variance else page
 
 
 def find_collapse(

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+
+from inference.display import fragment
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -60,7 +61,8 @@ class PredictiveCheck:
         return f"{self._headline()}\n{self.frame.to_string(index=False, float_format=lambda x: f'{x:.4g}')}"
 
     def _repr_html_(self) -> str:
-        return f"<p><b>{escape(self._headline())}</b></p>{self.frame.to_html(index=False)}"
+        failed_first = self.frame.sort_values("verdict", kind="stable", ignore_index=True)
+        return fragment(self._headline(), failed_first)
 
     def _headline(self) -> str:
         failed = self.frame[self.frame["verdict"] == "fail"]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from inference.batches import as_data, batches, device_of
+from inference.display import fragment, spread
 from inference.evaluation import inspect_for_evaluation
 from inference.pair import Pair
 from inference.particles import draw_latents
@@ -37,6 +38,16 @@ class ActiveUnits:
 
     def __str__(self) -> str:
         return ", ".join(f"{site}: {self.count[site]} of {v.numel()} active" for site, v in self.variance.items())
+
+    def _repr_html_(self) -> str:
+        sizes = [v.numel() for v in self.variance.values()]
+        table = spread({site: v.cpu().numpy() for site, v in self.variance.items()})
+        if sizes:
+            table = table.rename(columns={"of": "site"})
+            table.insert(1, "active", [*self.count.values()])
+            table.insert(2, "units", sizes)
+        note = f"a unit is active where its mean has a variance above {self.threshold:g}; the numbers are variances"
+        return fragment(f"{sum(self.count.values())} of {sum(sizes)} units active", table, [note])
 
 
 def active_units(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from html import escape
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from inference.display import fragment
 
 __all__ = ["Check", "Diagnosis", "Verdict", "absent", "judged"]
 
@@ -112,10 +113,7 @@ class Diagnosis:
         return "\n".join([self._headline(), table, *self._advice()])
 
     def _repr_html_(self) -> str:
-        with pd.option_context("display.max_colwidth", None):
-            table = self.frame.drop(columns="advice").to_html(index=False, float_format=_short, na_rep="")
-        items = "".join(f"<li>{escape(line)}</li>" for line in self._advice())
-        return f"<p><b>{escape(self._headline())}</b></p>{table}<ul>{items}</ul>"
+        return fragment(self._headline(), self.frame.drop(columns="advice"), self._advice(), most=None)
 
     def _headline(self) -> str:
         named = {v: ", ".join(dict.fromkeys(r.check for r in self.rows if r.verdict == v)) for v in ("fail", "unknown")}

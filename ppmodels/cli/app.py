@@ -46,7 +46,9 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0 for success, 1 for a finding of `doctor` or `diagnose`, 2 for wrong input, 130 if interrupted.
+    """Run the command: 0 for success, 2 for wrong input, 130 if interrupted.
+
+    1 is for a finding of `doctor`, `diagnose` or `report --strict`.
 
     >>> main(["fit", "digits-va"])
     2
@@ -343,6 +345,44 @@ def diagnose(
     )
     print(to_json(found.to_dict()) if json else found)
     if not found.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or .nc or .zarr files of draws.")],
+    *,
+    out: Annotated[
+        Path | None, typer.Option(help="The .html to write; else report.html in the run folder, or here for several.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Of the page; else the runs' names.")] = None,
+    as_is: Annotated[bool, typer.Option("--as-is", help="Report what the folders hold, and reckon nothing.")] = False,
+    num_worst: Annotated[
+        int, typer.Option(min=0, help="Data of highest k-hat whose posterior is drawn by MCMC; 0 for none.")
+    ] = 10,
+    calibrate: Annotated[
+        int, typer.Option(min=0, help="Data sets to simulate for a check of calibration; 0 for none.")
+    ] = 0,
+    watching: Annotated[bool, typer.Option("--watch", help="Write it again and again while the run goes on.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two of these.")] = 10.0,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 unless the verdict is green.")] = False,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Write one HTML file on runs that says first what is wrong; what a run lacks for it is reckoned and kept."""
+    from . import experiment, reporting
+
+    place = experiment.parse_device(device)
+    wanted = reporting.Wanted(as_is=as_is, num_worst=num_worst, calibrate=calibrate, device=place, title=title)
+    path = reporting.default_path(runs) if out is None else out
+    if watching and len(runs) > 1:
+        raise ValueError(f"`--watch` was asked for with {len(runs)} runs, expected one: watch each by itself")
+    if watching:
+        written = reporting.watch(runs[0], path, wanted, every, lambda so_far: line(so_far.colour, str(so_far.path)))
+    else:
+        written = reporting.write_report(runs, path, wanted)
+    print(to_json(reporting.document(written)) if json else written)
+    if strict and written.colour != "green":
         raise typer.Exit(1)
 
 

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -50,6 +51,7 @@ __all__ = [
     "reconstruct",
     "run_recipe",
     "sample",
+    "stick_shares",
     "write_samples",
 ]
 
@@ -157,10 +159,16 @@ def evaluate(
 
 def _collapse(fitted: FittedRun, data: Dataset) -> Collapse:
     """Which components and units the guide makes use of."""
-    table, of = fitted.recipe.evaluation, fitted.recipe.model
+    table = fitted.recipe.evaluation
+    how: Any = {"batch_size": table.batch_size, "seed": table.seed}
+    return find_collapse(fitted.model, fitted.guide, data, shares=stick_shares(fitted), **how)
+
+
+def stick_shares(fitted: FittedRun) -> dict[str, Callable[[Tensor], Tensor]]:
+    """The latent sites that are sticks once broken, as `find_collapse` takes them."""
+    of = fitted.recipe.model
     has_sticks = of.name in ("sbvae", "dlgmm") or getattr(of, "sticks", None) is not None
-    sticks = {"logit_v": stick_weights} if has_sticks else {}
-    return find_collapse(fitted.model, fitted.guide, data, shares=sticks, batch_size=table.batch_size, seed=table.seed)
+    return {"logit_v": stick_weights} if has_sticks else {}
 
 
 def _clusters(fitted: FittedRun, data: Dataset) -> ClusterScores:

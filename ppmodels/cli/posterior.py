@@ -40,6 +40,7 @@ __all__ = [
     "resume_posterior",
     "rows",
     "run_posterior",
+    "study_of",
 ]
 
 LATENTS = {"num_chains": 16, "num_samples": 1000, "num_warmup": 200}
@@ -142,7 +143,7 @@ def _go_on(recipe: Posterior, run: Run, device: torch.device) -> Sampled:
 
 def _sample_program(recipe: Posterior, run: Run, device: torch.device) -> xr.DataTree:
     assert recipe.program is not None
-    found, data, sampler = program(recipe.program.name), _study(recipe).to(device), recipe.sampler
+    found, data, sampler = program(recipe.program.name), study_of(recipe).to(device), recipe.sampler
     run.update(data=data.describe())
     tree = sample(
         found.call,
@@ -174,7 +175,8 @@ def _sample_latents(pair: FittedPair, recipe: Posterior, folder: Path, device: t
     return sample_latents(fitted.model, fitted.guide, data, **given)
 
 
-def _study(recipe: Posterior) -> Study:
+def study_of(recipe: Posterior) -> Study:
+    """The data of a recipe of a program."""
     assert recipe.data is not None
     study: Study = getattr(studies, recipe.data.name)(**recipe.data.model_dump(exclude={"name"}))
     return study
@@ -185,7 +187,7 @@ def _check(recipe: Posterior) -> None:
     if recipe.sampler.backend == "nutpie" and not find_spec("nutpie"):
         raise ImportError("`sampler.backend` is 'nutpie', which is not installed: `pip install nutpie`, or use 'chees'")
     if recipe.pair is None:
-        _study(recipe)
+        study_of(recipe)
     elif recipe.pair.recipe is not None:
         load_recipe(recipe.pair.recipe, recipe.pair.changes)
     elif recipe.pair.run is not None:

@@ -1,0 +1,96 @@
+"""`judge`: what is thought of a run, from its evidence alone.
+
+Nothing is good by default: what nobody has looked at is absent, what is not a number is doubtful, what cannot be asked
+of such a run is not applicable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from inference.report.evidence import Evidence
+from inference.report.judging.bracketing import bracket
+from inference.report.judging.chains import chains
+from inference.report.judging.clusters import clusters
+from inference.report.judging.guide import guide
+from inference.report.judging.latents import latents, numbers, prior
+from inference.report.judging.overfitting import overfitting
+from inference.report.judging.posterior import calibration, leave_one_out, predictive, sensitivity
+from inference.report.judging.training import training
+from inference.report.judging.words import is_posterior, together
+from inference.report.verdict import Judgement, Verdict
+from inference.report.words import listed
+
+__all__ = ["judge"]
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Say what is wrong, what is doubtful and what nobody has looked at; no model is run.
+
+    >>> judge(Evidence("nothing")).colour
+    'amber'
+    """
+    first = (("Convergence", convergence, "training"), ("Guide", guide, "guide"), ("Bracket", bracket, "ladder"))
+    return Verdict(
+        tuple(_told(*one, evidence) for one in first),
+        tuple(found for one in _others(evidence) if (found := _told(*one, evidence)) is not None),
+    )
+
+
+_Found = TypeVar("_Found", bound=Judgement | None)
+
+
+def _told(topic: str, judged: Callable[[Evidence], _Found], section: str, evidence: Evidence) -> _Found | Judgement:
+    """A judgement, or why there is none: a part that nobody foresaw must not cost a reader the rest."""
+    try:
+        return judged(evidence)
+    except Exception as error:  # whatever it was, it is told
+        why = f"This could not be judged ({type(error).__name__}: {error}): look at the part by itself."
+        return Judgement(topic, "doubt", why, section)
+
+
+def _others(evidence: Evidence) -> Iterator[tuple[str, Callable[[Evidence], Judgement | None], str]]:
+    """Topics that apply to such evidence, what judges them, and where they are shown."""
+    pair, posterior = evidence.is_pair, is_posterior(evidence)
+    if pair:
+        yield "Overfitting", overfitting, "training"
+        yield "Latents", latents, "latents"
+    if pair or posterior:
+        yield "Prior", _prior, "latents" if pair else "chains"
+    if pair:
+        yield "Clusters", clusters, "clusters"
+    if posterior:
+        yield "Predictive check", predictive, "predictive"
+        yield "Leave-one-out", leave_one_out, "chains"
+    if pair or posterior or evidence.calibration is not None:
+        yield "Calibration", calibration, "calibration"
+    yield "Numbers", numbers, "latents"
+    yield "Missing", missing, "provenance"
+
+
+def convergence(evidence: Evidence) -> Judgement:
+    """Whether training has come to its end, and whether draws are converged: the worse of the two."""
+    found = [training(evidence)] if evidence.is_pair else []
+    found += [chains(evidence)] if is_posterior(evidence) else []
+    if not found:
+        why = "Nothing is known of any training or of any draws."
+        found = [Judgement("Convergence", "absent", why, "training")]
+    return together("Convergence", found)
+
+
+def _prior(evidence: Evidence) -> Judgement:
+    found = [prior(evidence)] if evidence.is_pair else []
+    found += [sensitivity(evidence)] if is_posterior(evidence) else []
+    return together("Prior", found)
+
+
+def missing(evidence: Evidence) -> Judgement | None:
+    """What could not be read or found out; pictures are shown, not judged."""
+    examined = evidence.examination.missing if evidence.examination is not None else {}
+    parts = {**evidence.missing, **{name: why for name, why in examined.items() if name not in ("pictures", "worst")}}
+    if not parts:
+        return None
+    first, why = next(iter(parts.items()))
+    said = f"Parts could not be read or found out: {listed(list(parts), 10)}; of `{first}`: {why.rstrip('.')}."
+    return Judgement("Missing", "doubt", said, "provenance")

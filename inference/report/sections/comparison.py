@@ -1,0 +1,113 @@
+"""Several runs beside each other, each less the first, paired by datum."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+
+from inference.bracket import paired_difference
+from inference.report.blocks import Block, Note, Section, Table
+from inference.report.evidence import Evidence
+from inference.report.glossary import terms_for
+from inference.report.verdict import Verdict
+
+__all__ = ["comparison"]
+
+
+def comparison(runs: Sequence[tuple[Evidence, Verdict]]) -> Section:
+    """A table of the runs, and what sets them apart on data they were all judged on."""
+    return Section("comparison", "The runs beside each other", tuple(_blocks(runs)))
+
+
+def _blocks(runs: Sequence[tuple[Evidence, Verdict]]) -> Iterator[Block]:
+    overview = pd.DataFrame([_overview(evidence, verdict) for evidence, verdict in runs])
+    terms = terms_for(map(str, overview.columns), **{"s.e.": "standard error"})
+    yield Table("runs", "The runs, log p(x) in nats per datum", overview, terms)
+    first, others = runs[0][0], [evidence for evidence, _ in runs[1:]]
+    rows = [row for other in others for row in _differences(other, first)]
+    if rows:
+        table = pd.DataFrame(rows)
+        yield Table(
+            "paired",
+            f"Each run less {first.name} on the same data, paired by datum, nats",
+            table,
+            terms_for(map(str, table.columns), difference="paired difference"),
+        )
+    apart = [other.name for other in others if other.name not in {row["run"] for row in rows}]
+    if apart:
+        yield Note(
+            f"{', '.join(apart)} cannot be paired with {first.name}: values per datum on the same data are needed of "
+            "both, as "
+            "`examine` and `compare_bounds` keep them."
+        )
+    posteriors = [evidence for evidence, _ in runs if evidence.posterior is not None]
+    if len(posteriors) > 1:
+        yield from _left_out(posteriors)
+
+
+def _overview(evidence: Evidence, verdict: Verdict) -> dict[str, Any]:
+    row: dict[str, Any] = {"run": evidence.name, "colour": verdict.colour}
+    row |= {one.topic.lower(): one.state for one in verdict.judgements}
+    found = evidence.examination
+    if found is not None:
+        value = found.per_datum["value"]
+        row |= {
+            "log p(x)": value.mean(),
+            "s.e.": value.std() / len(value) ** 0.5,
+            "k-hat": found.per_datum["khat"].median(),
+        }
+        row |= {"n": len(value), "K": found.num_particles}
+    return row
+
+
+def _differences(run: Evidence, first: Evidence) -> Iterator[dict[str, Any]]:
+    """By bound, and of log p(x) as it was examined."""
+    pairs = []
+    if run.examination and first.examination and _same(run.examination.data, first.examination.data):
+        a, b = (torch.tensor(e.examination.per_datum["value"].to_numpy()) for e in (run, first) if e.examination)
+        pairs.append((f"log p(x), K = {run.examination.num_particles}", a, b, run.examination.data.get("sha256")))
+    if run.ladder and first.ladder and pairs:  # a ladder does not say on which data: it goes with the examination
+        before = {row.label: row.value for row in first.ladder.rows}
+        pairs += [(row.label, row.value, before[row.label], "") for row in run.ladder.rows if row.label in before]
+    for what, a, b, _ in pairs:
+        if len(a) == len(b):
+            value, se = paired_difference(a.double(), b.double())
+            yield {"run": run.name, "less": first.name, "of": what, "difference": value, "se": se, "n": len(a)}
+
+
+def _same(a: Any, b: Any) -> bool:
+    return bool(a.get("sha256")) and a.get("sha256") == b.get("sha256")
+
+
+def _left_out(posteriors: Sequence[Evidence]) -> Iterator[Block]:
+    """By leave-one-out, where all saw the same observations."""
+    import warnings
+
+    from arviz_stats import compare  # type: ignore[attr-defined]
+
+    trees = {evidence.name: evidence.posterior for evidence in posteriors}
+    if len(trees) < len(posteriors) or len({_digest(tree) for tree in trees.values()}) > 1:
+        yield Note("The posteriors are not compared by leave-one-out: they are not all of the same observations.")
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of high k-hat, and of pandas: each run's own section says the first
+            frame = compare(trees)
+    except (ValueError, KeyError, TypeError) as error:
+        yield Note(f"The posteriors could not be compared by leave-one-out: {error}")
+        return
+    table = frame.rename_axis("run").reset_index()
+    yield Table("loo", "The posteriors by leave-one-out", table, terms_for(map(str, table.columns)))
+
+
+def _digest(tree: Any) -> str:
+    """Of the data that a posterior is given; different for every tree that does not say."""
+    if "observed_data" not in tree.children:
+        return str(id(tree))
+    data = tree["observed_data"].to_dataset()
+    parts = [f"{name}{data[name].shape}".encode() + data[name].to_numpy().tobytes() for name in sorted(map(str, data))]
+    return hashlib.sha256(b"".join(parts)).hexdigest()

@@ -1,0 +1,190 @@
+"""Reports of runs: what is missing of a run is reckoned first, and kept in its folder for the next time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inference.compare import CrossedBoundsError, compare_bounds
+from inference.mcmc import sbc
+from inference.report import Evidence, Report, examine, examine_worst, read_evidence, report
+from inference.report.keeping import save_calibration, save_ladder
+from inference.report.writing import check_path
+from inference.runs import Run
+from ppmodels.programs import program
+from ppmodels.recipes.posterior import load_posterior
+
+from . import experiment, posterior
+from .experiment import FittedRun
+
+__all__ = ["Wanted", "default_path", "document", "watch", "write_report"]
+
+REVERSE = "bdmc:100:8"
+"""The upper side of the bracket: on data from the model, where it holds in expectation."""
+
+SIMULATED = 50
+"""Data from the model, to bracket log p(x) on."""
+
+TREES = (".nc", ".zarr")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a command line asks of a report.
+
+    Attributes:
+        as_is: take what the folders hold, and reckon nothing.
+        num_worst: data of highest k-hat that are looked at closely.
+        calibrate: data sets to simulate for a check of calibration; 0 for none.
+        device: where what is missing is reckoned.
+        title: of the page.
+    """
+
+    as_is: bool = False
+    num_worst: int = 10
+    calibrate: int = 0
+    device: torch.device | str = "cpu"
+    title: str | None = None
+
+
+def write_report(sources: Sequence[Path], path: Path, wanted: Wanted) -> Report:
+    """Write the report of one or several runs, or files of draws."""
+    check_path(path)
+    found = [evidence_of(source, wanted) for source in sources]
+    return report(found, path, title=wanted.title)
+
+
+def watch(source: Path, path: Path, wanted: Wanted, every: float, said: Callable[[Report], None]) -> Report:
+    """Write the report of a run again and again while it goes on, and once whole when it has ended."""
+    while experiment.begun(source).manifest.get("status") in ("started", None):
+        said(report(read_evidence(source), path, title=wanted.title, reload=max(1, round(every))))
+        time.sleep(every)
+    return write_report([source], path, wanted)
+
+
+def default_path(sources: Sequence[Path]) -> Path:
+    """`report.html` in the folder of one run, beside a file of draws, or here for several."""
+    if len(sources) > 1:
+        return Path("report.html")
+    return sources[0].with_suffix(".html") if sources[0].suffix in TREES else sources[0] / "report.html"
+
+
+def document(written: Report) -> dict[str, Any]:
+    """Everything, for a script."""
+    runs = [
+        {
+            "run": name,
+            "colour": verdict.colour,
+            "judgements": [
+                {"topic": one.topic, "state": one.state, "sentence": one.sentence}
+                for one in (*verdict.judgements, *verdict.others)
+            ],
+        }
+        for name, verdict in written.verdicts
+    ]
+    return {"path": str(written.path), "colour": written.colour, "seconds": written.seconds, "runs": runs}
+
+
+# -- what is missing -----------------------------------------------------------------------------------------
+
+
+def evidence_of(source: Path, wanted: Wanted) -> Evidence:
+    """All that a folder or file holds, and what can be reckoned of a run that a recipe began."""
+    if wanted.as_is or source.suffix in TREES or not (source / "manifest.json").is_file():
+        return read_evidence(source)
+    run = Run(source)
+    if not (source / "recipe.toml").is_file():
+        return read_evidence(source)
+    if posterior.is_posterior(run):
+        if wanted.calibrate:
+            _calibrate_program(run, wanted)
+        return read_evidence(source)
+    fitted, why = _opened(source, wanted.device)
+    if fitted is None:
+        found = read_evidence(source)
+        return replace(found, missing={**found.missing, "pair": why})
+    missing = _complete(fitted, wanted)
+    found = read_evidence(source)
+    return replace(found, missing={**found.missing, **missing})
+
+
+def _opened(source: Path, device: torch.device | str) -> tuple[FittedRun | None, str]:
+    """The run with its pair, or why there is none yet."""
+    try:
+        return experiment.open_run(source, device=device), ""
+    except (ValueError, OSError) as error:
+        return None, str(error)
+
+
+def _complete(fitted: FittedRun, wanted: Wanted) -> dict[str, str]:
+    """Reckon what the folder lacks of these very parameters; say what cannot be had, and why."""
+    folder, table = fitted.run.folder, fitted.recipe.evaluation
+    missing: dict[str, str] = {}
+    stale = fitted.run.manifest.get("examined") != fitted.step
+    data, pair = fitted.data("test"), (fitted.model, fitted.guide)
+    how: dict[str, Any] = {"batch_size": table.batch_size, "seed": table.seed, "mode": table.mode}
+    if stale or not (folder / "examination.nc").exists():
+        examine(
+            *pair,
+            data,
+            train=fitted.data("train", len(data)),
+            num_particles=table.num_particles,
+            num_worst=wanted.num_worst,
+            shares=experiment.stick_shares(fitted),
+            out=folder,
+            **how,
+        )
+    if stale or not (folder / "bounds.nc").exists():
+        missing |= _climb(fitted, data)
+    if wanted.num_worst and (stale or not (folder / "worst.nc").exists()):
+        worst = read_evidence(folder).examination
+        assert worst is not None
+        index = worst.per_datum["khat"].sort_values(ascending=False, na_position="first").index
+        try:
+            examine_worst(*pair, data, [int(i) for i in index[: wanted.num_worst]], seed=table.seed, out=folder)
+        except ValueError as error:
+            missing["posterior of the worst data"] = str(error)
+    if wanted.calibrate:
+        batch = data.batch(torch.arange(min(len(data), wanted.calibrate)))
+        found = sbc(fitted.model, batch, guide=fitted.guide, num_datasets=wanted.calibrate, seed=table.seed)
+        save_calibration(found, folder)
+    fitted.run.update(examined=fitted.step)
+    return missing
+
+
+def _climb(fitted: FittedRun, data: Any) -> dict[str, str]:
+    """The recipe's bounds, and an upper one on data from the model where the pair can be annealed."""
+    table, folder = fitted.recipe.evaluation, fitted.run.folder
+    missing: dict[str, str] = {}
+    how: dict[str, Any] = {"batch_size": table.batch_size, "seed": table.seed, "mode": table.mode}
+    with_upper = list(table.bounds) if any(b.startswith("bdmc") for b in table.bounds) else [*table.bounds, REVERSE]
+    try:
+        try:
+            ladder = compare_bounds(fitted.model, fitted.guide, data, with_upper, num_simulated=SIMULATED, **how)
+        except ValueError as error:
+            missing["upper bound"] = str(error)
+            ladder = compare_bounds(fitted.model, fitted.guide, data, table.bounds, **how)
+    except CrossedBoundsError as error:  # the numbers are kept, and the verdict says what is wrong with them
+        ladder = error.ladder
+    save_ladder(ladder, folder)
+    return missing
+
+
+def _calibrate_program(run: Run, wanted: Wanted) -> None:
+    """Simulation-based calibration of the sampler on the program of a posterior."""
+    recipe = load_posterior(run.folder / "recipe.toml")
+    if recipe.program is None:
+        raise ValueError(
+            f"`calibrate` is {wanted.calibrate}, but `{run.folder}` is of the latents of data: calibrate the pair"
+        )
+    data = posterior.study_of(recipe).to(torch.device(wanted.device))
+    kwargs = {**data.values, **recipe.program.model_dump(exclude={"name"})}
+    found = sbc(
+        program(recipe.program.name).call, model_kwargs=kwargs, num_datasets=wanted.calibrate, seed=recipe.sampler.seed
+    )
+    save_calibration(found, run.folder)
