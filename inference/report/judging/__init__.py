@@ -57,12 +57,12 @@ def _others(evidence: Evidence) -> Iterator[tuple[str, Callable[[Evidence], Judg
         yield "Overfitting", overfitting, "training"
         yield "Latents", latents, "latents"
     if pair or posterior:
-        yield "Prior", _prior, "latents" if pair else "chains"
+        yield "Prior", _prior, "latents" if pair else "predictive"
     if pair:
         yield "Clusters", clusters, "clusters"
     if posterior:
         yield "Predictive check", predictive, "predictive"
-        yield "Leave-one-out", leave_one_out, "chains"
+        yield "Leave-one-out", leave_one_out, "predictive"
     if pair or posterior or evidence.calibration is not None:
         yield "Calibration", calibration, "calibration"
     yield "Numbers", numbers, "latents"

@@ -62,7 +62,7 @@ def _predictive(evidence: Evidence) -> tuple[State, str]:
 
 def sensitivity(evidence: Evidence) -> Judgement:
     """Whether prior and data pull apart, or the prior alone decides."""
-    return Judgement("Prior", *_sensitivity(evidence.sensitivity), "chains")
+    return Judgement("Prior", *_sensitivity(evidence.sensitivity), "predictive")
 
 
 def _sensitivity(frame: pd.DataFrame | None) -> tuple[State, str]:
@@ -98,10 +98,10 @@ def _sensitivities(frame: pd.DataFrame) -> str:
 def leave_one_out(evidence: Evidence) -> Judgement:
     """Whether a datum can be left out by weights."""
     rows = [row for row in (evidence.diagnosis.rows if evidence.diagnosis else ()) if row.check.startswith(LOO)]
-    found = [Judgement("Leave-one-out", *_left_out(row), "chains") for row in rows]
+    found = [Judgement("Leave-one-out", *_left_out(row), "predictive") for row in rows]
     if not found:
         why = "Leave-one-out was not looked at: run `diagnose` on draws with `log_likelihood`."
-        found = [Judgement("Leave-one-out", "absent", why, "chains")]
+        found = [Judgement("Leave-one-out", "absent", why, "predictive")]
     return together("Leave-one-out", found)
 
 

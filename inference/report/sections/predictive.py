@@ -127,5 +127,6 @@ def _sensitivity(frame: pd.DataFrame) -> Iterator[Block]:
         "depends "
         "on it. Dependence on both speaks of a conflict between prior and data.",
     )
-    table = frame.rename_axis("parameter").reset_index()
+    order = frame[["prior", "likelihood"]].max(axis=1).sort_values(ascending=False, na_position="first").index
+    table = frame.loc[order].rename_axis("parameter").reset_index()
     yield Table("sensitivity", "Sensitivity to power scaling", table, terms_for(map(str, table.columns)), top=10)
