@@ -321,7 +321,7 @@ def test_what_is_no_tree_of_ours_is_refused(tmp_path: Path, load: Any) -> None:
 
 def test_ladders_are_kept(tmp_path: Path) -> None:
     ladder = compare_bounds(model, guide, data(20), ["elbo", "iwae:10", "cubo:2:10"], num_simulated=10)
-    save_ladder(ladder, tmp_path)
+    save_ladder(ladder, str(tmp_path))
     again = load_ladder(tmp_path)
     pd.testing.assert_frame_equal(again.table, ladder.table)
     assert str(again) == str(ladder)
@@ -333,7 +333,7 @@ def test_ladders_are_kept(tmp_path: Path) -> None:
 def test_calibrations_are_kept(tmp_path: Path) -> None:
     ranks = {"mu": np.arange(50) % 11, "<tau>": np.zeros(50, dtype=int)}
     found = Calibration(ranks, 10, about={"max_rhat": np.float64(1.01)})
-    save_calibration(found, tmp_path)
+    save_calibration(found, str(tmp_path))
     again = load_calibration(tmp_path)
     pd.testing.assert_frame_equal(again.frame, found.frame)
     assert str(again) == str(found)

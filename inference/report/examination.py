@@ -26,7 +26,7 @@ class LatentUse:
         variance: over data, of the guide's mean of each unit, `(D,)`.
         threshold: a unit whose variance is above it is active.
         kl: KL(q, p) of each unit, nats per datum, averaged over data, `(D,)`; `(1,)` for the site as a whole where its
-            units depend on each other.
+            units depend on each other, which is NaN where its law sums over another site.
         kl_se: the standard error of each over data and draws.
         told_apart: the share of draws of `codes` and `prior` that a classifier tells rightly from each other, on draws
             it was not trained on; 0.5 where guide and prior agree on the whole.

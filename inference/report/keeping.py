@@ -36,7 +36,7 @@ OF_ROW = ("label", "family", "direction", "guarantee", "num_particles", "seconds
 # -- examinations --------------------------------------------------------------------------------------------
 
 
-def save_examination(found: Examination, folder: Path) -> Path:
+def save_examination(found: Examination, folder: Path | str) -> Path:
     """Write `examination.nc` into a run folder."""
     import xarray as xr
 
@@ -53,7 +53,7 @@ def save_examination(found: Examination, folder: Path) -> Path:
         "data": json.dumps(dict(found.data)),
         "missing": json.dumps(dict(found.missing)),
     }
-    return save_tree(tree, folder / "examination.nc")
+    return save_tree(tree, Path(folder) / "examination.nc")
 
 
 def load_examination(folder: Path) -> Examination:
@@ -111,13 +111,14 @@ def _numbered(tree: Any, name: str) -> list[Any]:
 # -- ladders -------------------------------------------------------------------------------------------------
 
 
-def save_ladder(ladder: Ladder, folder: Path) -> Path:
+def save_ladder(ladder: Ladder, folder: Path | str) -> Path:
     """Write `bounds.nc`, every value of every datum, and `bounds.csv`, the table, into a run folder."""
     import xarray as xr
 
     tree = xr.DataTree.from_dict({on: _ladder_set(part) for on, part in ladder.parts()})
-    (folder / "bounds.csv").write_text(ladder.table.to_csv(index=False))
-    return save_tree(tree, folder / "bounds.nc")
+    path = save_tree(tree, Path(folder) / "bounds.nc")
+    path.with_suffix(".csv").write_text(ladder.table.to_csv(index=False))
+    return path
 
 
 def load_ladder(folder: Path) -> Ladder:
@@ -162,7 +163,7 @@ def _ladder(node: Any, simulated: Ladder | None = None) -> Ladder:
 # -- calibration ---------------------------------------------------------------------------------------------
 
 
-def save_calibration(found: Calibration, folder: Path) -> Path:
+def save_calibration(found: Calibration, folder: Path | str) -> Path:
     """Write `calibration.nc`, the ranks, into a run folder."""
     import xarray as xr
 
@@ -171,7 +172,7 @@ def save_calibration(found: Calibration, folder: Path) -> Path:
     about = {"num_draws": found.num_draws, "alpha": found.alpha, "seconds": found.seconds}
     dataset = xr.Dataset({"ranks": (("parameter", "dataset"), ranks)}, coords=coords, attrs=about)
     dataset.attrs["about"] = json.dumps({k: _plain(v) for k, v in (found.about or {}).items()})
-    return save_tree(xr.DataTree.from_dict({"calibration": dataset}), folder / "calibration.nc")
+    return save_tree(xr.DataTree.from_dict({"calibration": dataset}), Path(folder) / "calibration.nc")
 
 
 def load_calibration(folder: Path) -> Calibration:

@@ -19,6 +19,9 @@ from inference.usage import component_usage
 
 __all__ = ["components_of"]
 
+SCORES = ["accuracy", "majority_accuracy", "nmi", "ari"]
+"""Of clusters against classes; what needs no classes is among the other numbers."""
+
 Integers: TypeAlias = NDArray[np.int64]
 
 
@@ -60,6 +63,6 @@ def _confusion(clusters: Integers, labels: Integers, C: int) -> Array:
 
 def _scores(r: Tensor, labels: Integers) -> dict[str, Mapping[str, float]]:
     """How well clusters are classes, with errors."""
-    found = cluster_scores(r, labels, split="all", on_training_labels=True).to_frame().set_index("score")
+    found = cluster_scores(r, labels, split="all", on_training_labels=True).to_frame().set_index("score").loc[SCORES]
     of = {"scores": found["value"], "scores_se": found["standard_error"]}
     return {field: {str(k): float(v) for k, v in column.items()} for field, column in of.items()}
