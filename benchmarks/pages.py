@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +51,8 @@ def timed(write: Callable[[Path], object], path: Path) -> float:
 
 def demo(folder: Path, *, quick: bool) -> Callable[[Path], object]:
     """The demo's runs, and a function that writes their page again."""
-    digits.main(epochs=2 if quick else 30, out=folder)
+    with redirect_stdout(sys.stderr):
+        digits.main(epochs=2 if quick else 30, out=folder)
     return lambda path: report([folder / name for name in digits.OBJECTIVES], path)
 
 

@@ -142,7 +142,7 @@ def test_a_manifest_alone_is_of_a_pair_that_nobody_looked_at() -> None:
 def test_what_was_not_read_is_named() -> None:
     one = about(pair(missing={"bounds": "it is cut short."}), "Missing")
     assert (one.state, one.section) == ("doubt", "provenance")
-    assert one.sentence == "Parts could not be read or found out: `bounds`; of `bounds`: it is cut short."
+    assert one.sentence == "The bounds could not be had: it is cut short."
     assert state(pair(missing={}), "Bracket") == "good"
     no_mean = run("all_well").examination
     assert no_mean is not None

@@ -92,5 +92,6 @@ def missing(evidence: Evidence) -> Judgement | None:
     if not parts:
         return None
     first, why = next(iter(parts.items()))
-    said = f"Parts could not be read or found out: {listed(list(parts), 10)}; of `{first}`: {why.rstrip('.')}."
+    others = f"; nor could {listed(list(parts)[1:], 10)}" if len(parts) > 1 else ""
+    said = f"The {first} could not be had: {why.rstrip('.')}{others}."
     return Judgement("Missing", "doubt", said, "provenance")
