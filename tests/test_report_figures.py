@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from inference.report.examination import Components, LatentUse
 from inference.report.figures import (
     confusion_figure,
+    differences_figure,
     grid_figure,
     guide_figure,
     khat_figure,
@@ -325,6 +326,17 @@ def test_data_that_are_no_images_are_lines() -> None:
 def test_ways_of_data_that_are_no_images_are_rows_too() -> None:
     axes = strips_figure(np.random.default_rng(0).normal(size=(3, 12, 20)), (20,)).axes[0]
     assert [len(lines.get_segments()) for lines in axes.collections[1::2]] == [12, 12, 12]
+
+
+def test_differences_stand_with_their_errors() -> None:
+    rows = {"run": ["b", "b", "<c>"], "of": ["ELBO", "IWAE-5", "ELBO"]}
+    frame = pd.DataFrame({**rows, "difference": [0.5, -0.1, np.nan], "se": [0.1, np.nan, 0.1]})
+    axes = differences_figure(frame).axes[0]
+    ends = [list(line.get_xdata()) for line in axes.lines]
+    np.testing.assert_allclose(ends[0], [0.3, 0.7])
+    np.testing.assert_allclose(ends[2], [-0.1, -0.1])  # an error that is not known has no length
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["b: ELBO", "b: IWAE-5", "<c>: ELBO"]
+    assert "1 not finite" in axes.get_xlabel()
 
 
 # -- what is nasty -------------------------------------------------------------------------------------------

@@ -732,3 +732,14 @@ def test_calibration_is_good_bad_or_not_simulated() -> None:
     assert (none.state, none.sentence) == ("not applicable", "Calibration was not simulated.")
     assert judged(draws(calibration=None)).colour == "green"
     assert state(draws(calibration=Calibration({}, 99)), "Calibration") == "absent"
+
+
+def test_a_loss_that_stands_still_at_a_learning_rate_of_nothing_is_said_to() -> None:
+    found = RUNS["all_well"]()
+    assert found.metrics is not None
+    steady = replace(found, metrics=found.metrics.assign(lr=1e-3))
+    slowed = replace(found, metrics=found.metrics.assign(lr=np.geomspace(1e-3, 1e-6, len(found.metrics))))
+    said = "The learning rate had come down to 1e-06 from 0.001, where a loss stands still in any case."
+    assert said not in judge(steady).judgements[0].sentence
+    assert said in judge(slowed).judgements[0].sentence
+    assert judge(slowed).judgements[0].state == "good"

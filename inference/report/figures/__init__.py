@@ -14,6 +14,7 @@ from inference.report.figures.chains import (
     trace_figure,
 )
 from inference.report.figures.clusters import confusion_figure, usage_figure
+from inference.report.figures.differences import differences_figure
 from inference.report.figures.guide import guide_figure, khat_figure
 from inference.report.figures.latents import kl_figure, projection_figure
 from inference.report.figures.pictures import grid_figure, pairs_figure, strips_figure
@@ -24,6 +25,7 @@ from inference.report.figures.training import loss_figure, parts_figure
 
 __all__ = [
     "confusion_figure",
+    "differences_figure",
     "energy_figure",
     "evolution_figure",
     "forest_figure",

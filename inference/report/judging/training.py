@@ -29,6 +29,9 @@ ERRORS = 3.0
 PART = 0.02
 """What they must differ by as a part of all that was gained."""
 
+SLOW = 0.05
+"""The part of its highest at which a learning rate has all but gone."""
+
 
 def training(evidence: Evidence) -> Judgement:
     """Whether training has finished, with a loss that stands still."""
@@ -144,7 +147,17 @@ def _course(evidence: Evidence, losses: dict[str, Array]) -> tuple[State, str]:
     name, course = next(iter(courses.items()))
     stopped = "by patience" if by_patience else "in full"
     gained = f"{number(course.gained)} below the first of {len(losses[name])}"
-    return "good", f"Training has finished {stopped}: {_told(name, course)}, {gained}."
+    return "good", f"Training has finished {stopped}: {_told(name, course)}, {gained}.{_slowed(evidence.metrics)}"
+
+
+def _slowed(metrics: pd.DataFrame | None) -> str:
+    """A word of warning where the learning rate has all but gone: a loss stands still there, converged or not."""
+    rates = _numbers(metrics["lr"]) if metrics is not None and "lr" in metrics else np.zeros(0)
+    rates = rates[np.isfinite(rates)]
+    if not len(rates) or rates[-1] > SLOW * rates.max():
+        return ""
+    came = f"{number(float(rates[-1]))} from {number(float(rates.max()))}"
+    return f" The learning rate had come down to {came}, where a loss stands still in any case."
 
 
 def _doubts(courses: dict[str, _Course], scores: Array | None, *, by_patience: bool) -> Iterator[str]:

@@ -8,12 +8,15 @@ from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from inference.bracket import paired_difference
-from inference.report.blocks import Block, Note, Section, Table
+from inference.report.blocks import Block, Note, Picture, Section, Table
 from inference.report.evidence import Evidence
+from inference.report.figures import differences_figure
 from inference.report.glossary import terms_for
 from inference.report.verdict import Verdict
+from inference.report.words import measured
 
 __all__ = ["comparison"]
 
@@ -31,6 +34,12 @@ def _blocks(runs: Sequence[tuple[Evidence, Verdict]]) -> Iterator[Block]:
     rows = [row for other in others for row in _differences(other, first)]
     if rows:
         table = pd.DataFrame(rows)
+        said = "; ".join(f"{row['run']}, {row['of']}: {measured(row['difference'], row['se'])}" for row in rows[:10])
+        yield Picture(
+            differences_figure(table),
+            f"Differences from {first.name} in nats per datum: {said}{' and more' if len(rows) > 10 else ''}.",
+            f"Each run less {first.name} on the same data, paired by datum, with two standard errors either way.",
+        )
         yield Table(
             "paired",
             f"Each run less {first.name} on the same data, paired by datum, nats",
@@ -66,17 +75,19 @@ def _overview(evidence: Evidence, verdict: Verdict) -> dict[str, Any]:
 
 def _differences(run: Evidence, first: Evidence) -> Iterator[dict[str, Any]]:
     """By bound, and of log p(x) as it was examined."""
-    pairs = []
-    if run.examination and first.examination and _same(run.examination.data, first.examination.data):
-        a, b = (torch.tensor(e.examination.per_datum["value"].to_numpy()) for e in (run, first) if e.examination)
-        pairs.append((f"log p(x), K = {run.examination.num_particles}", a, b, run.examination.data.get("sha256")))
-    if run.ladder and first.ladder and pairs:  # a ladder does not say on which data: it goes with the examination
+    a, b = run.examination, first.examination
+    if a is None or b is None or not _same(a.data, b.data):
+        return
+    K = str(a.num_particles) if a.num_particles == b.num_particles else f"{a.num_particles} and {b.num_particles}"
+    mine, theirs = (torch.tensor(one.per_datum["value"].to_numpy()) for one in (a, b))
+    pairs: list[tuple[str, Tensor, Tensor]] = [(f"log p(x), K = {K}", mine, theirs)]
+    if run.ladder and first.ladder:  # a ladder does not say on which data: it goes with the examination
         before = {row.label: row.value for row in first.ladder.rows}
-        pairs += [(row.label, row.value, before[row.label], "") for row in run.ladder.rows if row.label in before]
-    for what, a, b, _ in pairs:
-        if len(a) == len(b):
-            value, se = paired_difference(a.double(), b.double())
-            yield {"run": run.name, "less": first.name, "of": what, "difference": value, "se": se, "n": len(a)}
+        pairs += [(row.label, row.value, before[row.label]) for row in run.ladder.rows if row.label in before]
+    for what, mine, theirs in pairs:
+        if len(mine) == len(theirs):
+            value, se = paired_difference(mine.double(), theirs.double())
+            yield {"run": run.name, "less": first.name, "of": what, "difference": value, "se": se, "n": len(mine)}
 
 
 def _same(a: Any, b: Any) -> bool:
