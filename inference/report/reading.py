@@ -31,7 +31,7 @@ Source: TypeAlias = "str | Path | Run | Fitted | Evidence | xr.DataTree"
 PARTS = ("manifest.json", "metrics.jsonl", "bounds.csv", "bounds.nc", "examination.nc", "per_datum.csv", "posterior.nc")
 
 TOP_SENSITIVITY = 100
-"""Parameters whose sensitivity is reckoned, the least precise first."""
+"""The first of the parameters, whose variables' sensitivity is reckoned."""
 
 SENSITIVE = 0.05
 """From here on a parameter depends on what is scaled."""
@@ -187,7 +187,8 @@ def _sensitivity(tree: xr.DataTree, diagnosis: Diagnosis) -> pd.DataFrame:
     """
     from arviz_stats import psense  # type: ignore[attr-defined]
 
-    names = list(dict.fromkeys(name.partition("[")[0] for name in diagnosis.parameters.index[:TOP_SENSITIVITY]))
+    first = [str(name) for name in diagnosis.parameters.index[:TOP_SENSITIVITY]]
+    names = [v for v in map(str, tree["posterior"].data_vars) if any(p == v or p.startswith(f"{v}[") for p in first)]
     prior = tree["log_prior"].to_dataset()
     top = [str(name) for name, part in prior.data_vars.items() if set(part.dims) <= {"chain", "draw"}]
     scaled = top or [str(name) for name in prior.data_vars]

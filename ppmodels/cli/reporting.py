@@ -145,7 +145,10 @@ def _complete(fitted: FittedRun, wanted: Wanted) -> dict[str, str]:
         )
     if stale or not (folder / "bounds.nc").exists():
         missing |= _climb(fitted, data)
-    if wanted.num_worst and (stale or not (folder / "worst.nc").exists()):
+    if stale:  # of other parameters, and not always made again
+        for name in ("worst.nc", "calibration.nc"):
+            (folder / name).unlink(missing_ok=True)
+    if wanted.num_worst and not (folder / "worst.nc").exists():
         worst = read_evidence(folder).examination
         assert worst is not None
         index = worst.per_datum["khat"].sort_values(ascending=False, na_position="first").index
@@ -155,8 +158,11 @@ def _complete(fitted: FittedRun, wanted: Wanted) -> dict[str, str]:
             missing["posterior of the worst data"] = str(error)
     if wanted.calibrate:
         batch = data.batch(torch.arange(min(len(data), wanted.calibrate)))
-        found = sbc(fitted.model, batch, guide=fitted.guide, num_datasets=wanted.calibrate, seed=table.seed)
-        save_calibration(found, folder)
+        try:
+            found = sbc(fitted.model, batch, guide=fitted.guide, num_datasets=wanted.calibrate, seed=table.seed)
+            save_calibration(found, folder)
+        except ValueError as error:
+            missing["calibration"] = str(error)
     fitted.run.update(examined=fitted.step)
     return missing
 

@@ -75,10 +75,19 @@ def _kl_terms(q: Site, p: Site, view: View) -> Tensor:
         terms = [_units(site, q["value"]) for site in (q, p)]
         if any(term is None for term in terms):
             whole = [site["fn"].log_prob(q["value"]).unsqueeze(-1) for site in (q, p)]
-            return _by_datum(whole[0] - whole[1], 1, n, view)
-        return _by_datum(terms[0] - terms[1], q["fn"].event_dim, n, view)
+            return _by_datum(_counted(whole[0], q, 1) - _counted(whole[1], p, 1), 1, n, view)
+        event_dim = q["fn"].event_dim
+        return _by_datum(_counted(terms[0], q, event_dim) - _counted(terms[1], p, event_dim), event_dim, n, view)
     except NotImplementedError:  # a law without a density
         return torch.full((n, 1), math.nan)
+
+
+def _counted(terms: Tensor, site: Site, event_dim: int) -> Tensor:
+    """The terms that the site's mask lets in, the others nothing."""
+    mask = site["mask"]
+    if mask is None:
+        return terms
+    return torch.where(torch.as_tensor(mask, device=terms.device)[(..., *[None] * event_dim)], terms, 0.0)
 
 
 def _units(site: Site, value: Tensor) -> Any:

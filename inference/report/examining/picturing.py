@@ -41,6 +41,8 @@ def pictures_of(view: View, num_samples: int = 64) -> Pictures:
 def worst_of(view: View, khat: NDArray[np.float64], k: int) -> Worst:
     """The k data of highest k-hat; one that is no number is higher than any."""
     index = np.argsort(-np.nan_to_num(khat, nan=np.inf), kind="stable")[:k]
+    if not len(index):  # no plate has a size of nothing
+        return Worst(index.astype(np.int64), np.zeros((0, 1)), np.zeros((0, 1)))
     data, means = _reconstructed(view, torch.from_numpy(index), "worst")
     return Worst(index.astype(np.int64), _array(data), _array(means))
 

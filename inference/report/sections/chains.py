@@ -55,22 +55,25 @@ def _blocks(tree: xr.DataTree, diagnosis: Diagnosis) -> Iterator[Block]:
         "checks", "Checks of the draws; each by its worst", frame, terms_for(map(str, frame.columns), value="worst")
     )
     parameters = diagnosis.parameters
-    ranked = _worst_first(parameters)
+    order = _worst_first(parameters)
     terms = terms_for(map(str, parameters.columns))
-    yield Table("parameters", "Every parameter, the one that mixes worst first", _named(parameters.loc[ranked]), terms)
-    yield from _pictures(tree, diagnosis, ranked)
+    yield Table("parameters", "Every parameter, the one that mixes worst first", _named(parameters.iloc[order]), terms)
+    if not parameters.index.is_unique:
+        yield Note("Several parameters have one name, so none is drawn: give each a coordinate of its own.", "doubt")
+        return
+    yield from _pictures(tree, diagnosis, list(parameters.index[order]))
 
 
 def _named(parameters: pd.DataFrame) -> pd.DataFrame:
     return parameters.rename_axis("parameter").reset_index()
 
 
-def _worst_first(parameters: pd.DataFrame) -> list[str]:
-    """By R-hat and ESS where chains have them, else as they come; what could not be reckoned goes first."""
+def _worst_first(parameters: pd.DataFrame) -> list[int]:
+    """Rows by R-hat and ESS where chains have them, else as they come; what could not be reckoned goes first."""
     if "r_hat" not in parameters:
-        return list(parameters.index)
-    keys = parameters.assign(r=-parameters["r_hat"].fillna(np.inf), e=parameters["ess_bulk"].fillna(0))
-    return list(keys.sort_values(["r", "e"], kind="stable").index)
+        return list(range(len(parameters)))
+    keys = parameters["ess_bulk"].fillna(0), -parameters["r_hat"].fillna(np.inf)
+    return [int(row) for row in np.lexsort(keys)]
 
 
 def _pictures(tree: xr.DataTree, diagnosis: Diagnosis, ranked: list[str]) -> Iterator[Block]:
