@@ -38,7 +38,7 @@ def fit_and_judge(name: str, epochs: int, out: Path, train: Dataset, valid: Data
     how = {"epochs": epochs, "batch_size": 50, "optimizer": adam(2e-3), "schedule": schedule, "patience": 50}
     fitted = fit(*pair, train, OBJECTIVES[name], validation=valid, out=out / name, resume=True, **how)
     ladder = compare_bounds(*pair, test, BOUNDS, num_simulated=50)
-    save_ladder(ladder, out / name)
+    save_ladder(ladder, out / name, test)
     found = examine(*pair, test, train=train.realise(0), out=out / name)
     examine_worst(*pair, test, found.worst.index, out=out / name)
     print(f"\nfitted with {name} ({fitted.steps} updates, {fitted.seconds:.0f} s)\n{ladder}")

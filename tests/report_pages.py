@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -67,7 +68,7 @@ def curve(seed: int = 0) -> Figure:
 def picture(seed: int = 0) -> Picture:
     """The figure of `curve`."""
     return Picture(
-        curve(seed),
+        partial(curve, seed),
         "Two rising curves over 2,000 steps: training ends at -25.1 nats, validation at -26.0.",
         "The bound in training and on held-out data. They should rise together and level off.",
     )
@@ -189,7 +190,7 @@ def nasty() -> Page:
     frame[NASTY[0] + " "] = np.nan
     for name in NASTY:
         terms = dict.fromkeys(NASTY, name)
-        blocks.append(Picture(curve(), name, name))
+        blocks.append(Picture(curve, name, name))
         blocks.append(Table(name, name, frame, terms, top=2))
     blocks += [
         Table("none", "No rows", frame[:0]),

@@ -174,6 +174,7 @@ def examination() -> Examination:
         threshold=0.01,
         kl=-0.5 * np.log(1 - variance),
         kl_se=np.full(UNITS, 0.03),
+        total_kl_se=0.07,
         told_apart=0.56,
         told_apart_se=0.016,
     )

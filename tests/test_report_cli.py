@@ -81,6 +81,47 @@ def test_other_parameters_are_examined_again(reported: Path, tmp_path: Path) -> 
     assert (folder / "examination.nc").stat().st_mtime_ns > before
 
 
+def test_what_belongs_to_other_parameters_is_thrown_away(reported: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(reported, folder)
+    (folder / "calibration.nc").write_bytes(b"of other parameters")
+    Run(folder).update(examined=1)
+    assert main(["report", str(folder), "--num-worst", "0"]) == 0
+    assert not (folder / "worst.nc").exists()
+    assert not (folder / "calibration.nc").exists()
+
+
+def test_more_of_the_worst_data_are_sampled_when_asked_for(reported: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(reported, folder)
+    assert main(["report", str(folder), "--num-worst", "3"]) == 0
+    found = read_evidence(folder)
+    assert found.worst is not None
+    assert found.examination is not None
+    khat = found.examination.per_datum["khat"]
+    assert (
+        json.loads(found.worst.attrs["examined"]) == khat.sort_values(ascending=False, kind="stable").index[:3].tolist()
+    )
+    assert found.worst["posterior"]["data"].to_numpy().tolist() == json.loads(found.worst.attrs["examined"])
+
+
+def test_a_calibration_that_cannot_be_had_is_named(
+    reported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuses(*_: Any, **__: Any) -> None:
+        raise ValueError("site `z` is not for this")
+
+    folder = tmp_path / "run"
+    shutil.copytree(reported, folder)
+    monkeypatch.setattr(reporting, "sbc", refuses)
+    assert main(["report", str(folder), "--num-worst", "2", "--calibrate", "5"]) == 0
+    assert "The calibration could not be had: site `z` is not for this" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert main(["report", str(folder), "--num-worst", "2", "--calibrate", "5"]) == 0
+    assert load_calibration(folder).num_datasets == 5
+    assert "could not be had" not in capsys.readouterr().out
+
+
 def test_as_it_is_nothing_is_reckoned(fitted: Path, tmp_path: Path) -> None:
     path = tmp_path / "r.html"
     assert main(["report", str(fitted), "--as-is", "--out", str(path)]) == 0
@@ -123,7 +164,9 @@ def test_discrete_latents_have_no_chains_and_it_is_said(tmp_path: Path) -> None:
     html = (folder / "report.html").read_text()
     assert "The posterior of the worst data could not be had" in html
     assert "The upper bound could not be had" in html
-    assert "This section could not be made" not in html
+    assert main(["report", str(folder)]) == 0  # nor is it forgotten where nothing is reckoned again
+    assert "The upper bound could not be had" in (folder / "report.html").read_text()
+    assert "could not be made" not in html
 
 
 def test_posteriors_and_files_of_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,7 +177,7 @@ def test_posteriors_and_files_of_draws(tmp_path: Path, capsys: pytest.CaptureFix
     found = sections(folder / "report.html")
     assert {"chains", "predictive", "calibration", "provenance"} <= set(found)
     assert load_calibration(folder).num_datasets == 8
-    assert "This section could not be made" not in (folder / "report.html").read_text()
+    assert "could not be made" not in (folder / "report.html").read_text()
     capsys.readouterr()
     assert main(["report", str(folder / "posterior.nc")]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(folder / "posterior.html")

@@ -51,6 +51,7 @@ def use(D: int = 8, n: int = 50, **changes: Any) -> LatentUse:
         "threshold": 0.01,
         "kl": np.linspace(2, 0, D),
         "kl_se": np.full(D, 0.1),
+        "total_kl_se": 0.2,
         "told_apart": 0.6,
         "told_apart_se": 0.02,
     }

@@ -332,9 +332,7 @@ def test_columns_carry_their_definition() -> None:
 
 
 def test_figures_say_what_they_show() -> None:
-    html = render(
-        page_of(Picture(curve(), "A < B by 3 nats.", "Higher is better."), Picture(curve(), "Other.", "More."))
-    )
+    html = render(page_of(Picture(curve, "A < B by 3 nats.", "Higher is better."), Picture(curve, "Other.", "More.")))
     figures = list(elements(html, "figure"))
     assert [figure.get("id") for figure in figures] == ["figure-1", "figure-2"]
     assert words(next(figures[0].iter(f"{HTML}figcaption"))) == "Figure 1. Higher is better."

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -86,7 +87,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         truth = torch.randn(2, 6)
         x = torch.randn(200, 2) @ truth + torch.randn(200, 6)
     fit(*pair, x[:150], epochs=30, optimizer=adam(0.02), validation=x[150:], out=folder, report_every=3)
-    save_ladder(compare_bounds(*pair, x[150:], ["elbo", "iwae:20", "bdmc:20:4"], num_simulated=10), folder)
+    save_ladder(compare_bounds(*pair, x[150:], ["elbo", "iwae:20", "bdmc:20:4"], num_simulated=10), folder, x[150:])
     found = examine(*pair, x[150:], train=x[:150], num_particles=100, num_worst=3, out=folder)
     assert found.worst is not None
     how: Any = {"num_chains": 4, "num_samples": 60, "num_warmup": 30}
@@ -105,7 +106,7 @@ def test_a_run_has_every_section_it_can_have(run: Path, tmp_path: Path) -> None:
         "latents",
         "provenance",
     ]
-    assert "This section could not be made" not in html
+    assert "could not be made" not in html
     assert "could not be had" not in html
     assert html.count("<figure") >= 9
     assert html.count("<figure") == len(re.findall(r"<svg[^>]*role=\"img\"", html))
@@ -179,10 +180,55 @@ def test_pairs_are_compared_datum_by_datum(run: Path) -> None:
     row = tables["paired"].iloc[0]
     assert row["difference"] == pytest.approx(0.5)
     assert row["se"] == pytest.approx(0.0, abs=1e-9)
-    elsewhere = replace(b, examination=replace(b.examination, data={"sha256": "another"}))
+    assert {*tables["paired"]["of"]} == {"log p(x), K = 100", "ELBO", "IWAE-20"}
+    other = replace(b, ladder_data={"sha256": "another"})  # of as many data, but others
+    blocks = comparison([(a, judge(a)), (other, judge(other))]).blocks
+    assert [*next(one.frame for one in blocks if getattr(one, "name", "") == "paired")["of"]] == ["log p(x), K = 100"]
+    elsewhere = replace(other, examination=replace(b.examination, data={"sha256": "another"}))
     blocks = comparison([(a, judge(a)), (elsewhere, judge(elsewhere))]).blocks
     assert not [block for block in blocks if getattr(block, "name", "") == "paired"]
     assert any("cannot be paired" in getattr(block, "text", "") for block in blocks)
+
+
+def test_posteriors_are_compared_by_each_observed_variable(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    trees = []
+    for shift in (0.0, 1.0):
+        tree, dims = posterior(seed=1), ("chain", "draw", "d")
+        likelihoods = {name: (dims, rng.normal(-1 - shift * k, 0.1, size=(4, 250, 12))) for k, name in enumerate("xy")}
+        tree["log_likelihood"] = xr.DataTree(xr.Dataset(likelihoods))
+        tree["observed_data"] = xr.DataTree(xr.Dataset({name: ("d", np.arange(12.0)) for name in "xy"}))
+        trees.append(tree)
+    html = report(trees, tmp_path / "r.html").path.read_text()
+    assert "The posteriors by leave-one-out of x" in html
+    assert "The posteriors by leave-one-out of y" in html
+    assert "could not be compared" not in html
+
+
+def test_sensitivity_of_very_many_parameters_is_of_the_first(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    tree, shape = posterior(size=3000), (4, 250)
+    tree["log_prior"] = xr.DataTree(xr.Dataset({"theta": (("chain", "draw"), rng.normal(size=shape))}))
+    tree["log_likelihood"] = xr.DataTree(xr.Dataset({"x": (("chain", "draw", "d"), rng.normal(size=(*shape, 5)))}))
+    evidence = read_evidence(tree)
+    assert evidence.sensitivity is not None
+    assert list(evidence.sensitivity.index) == [f"theta[{i}]" for i in range(100)]
+    assert (
+        "Sensitivity was reckoned of the first 100 parameters" in report(evidence, tmp_path / "r.html").path.read_text()
+    )
+
+
+def test_a_figure_that_fails_costs_no_other(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(metrics: pd.DataFrame) -> None:
+        raise ArithmeticError("<no>")
+
+    whole = report(run, tmp_path / "whole.html").path.read_text()
+    monkeypatch.setattr(sys.modules["inference.report.sections.training"], "loss_figure", fails)
+    html = report(run, tmp_path / "r.html").path.read_text()
+    parsed(html)
+    assert "Figure 1 could not be made (ArithmeticError: &lt;no&gt;)" in html
+    assert html.count("<figure") == whole.count("<figure") - 1
+    assert "Every report of the training" in html
 
 
 # -- broken, partial, large and hostile ----------------------------------------------------------------------
@@ -266,7 +312,7 @@ def test_an_examination_of_nothing_but_nan(tmp_path: Path) -> None:
     found = report(Evidence("nan", examination=Examination(frame, 10)), tmp_path / "r.html")
     parsed(found.path.read_text())
     assert found.colour != "green"
-    assert "This section could not be made" not in found.path.read_text()
+    assert "could not be made" not in found.path.read_text()
 
 
 @pytest.mark.parametrize("make", [report_runs.all_well, report_runs.bad_guide, report_runs.collapsed_clusters])

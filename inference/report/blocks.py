@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -55,12 +55,12 @@ class Picture:
     """A figure.
 
     Attributes:
-        figure: drawn under `figures.style.styled`.
+        figure: what draws it, called when the page is rendered, so that one that fails costs no other.
         alt: what it shows, in words, for those who cannot see it: numbers, not "a plot".
         caption: how to read it.
     """
 
-    figure: Figure
+    figure: Callable[[], Figure]
     alt: str
     caption: str
 

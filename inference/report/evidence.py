@@ -30,6 +30,7 @@ class Evidence:
         metrics: a row for each report of the training: `step`, `epoch`, `seconds`, `lr`, `loss`, `log_likelihood`,
             `kl_SITE`, `grad_norm`, `validation` (a score, nats per datum, higher is better).
         ladder: bounds with their values per datum.
+        ladder_data: what the data that `ladder` was found on say of themselves; empty where that was not kept.
         bounds: the table of a ladder whose values per datum were not kept, as `Ladder.table`.
         examination: what running the pair on data has shown.
         worst: draws by MCMC from the posterior of the latents of those data the guide does worst on, whose numbers are
@@ -48,6 +49,7 @@ class Evidence:
     recipe: str | None = None
     metrics: pd.DataFrame | None = None
     ladder: Ladder | None = None
+    ladder_data: Mapping[str, Any] = field(default_factory=dict)
     bounds: pd.DataFrame | None = None
     examination: Examination | None = None
     worst: xr.DataTree | None = None

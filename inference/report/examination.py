@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["Components", "Examination", "LatentUse", "Pictures", "Worst"]
+__all__ = ["Components", "Examination", "LatentUse", "Pictures", "Worst", "worst_index"]
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -28,6 +28,7 @@ class LatentUse:
         kl: KL(q, p) of each unit, nats per datum, averaged over data, `(D,)`; `(1,)` for the site as a whole where its
             units depend on each other, which is NaN where its law sums over another site.
         kl_se: the standard error of each over data and draws.
+        total_kl_se: that of their sum, which is not theirs added up: units move together from datum to datum.
         told_apart: the share of draws of `codes` and `prior` that a classifier tells rightly from each other, on draws
             it was not trained on; 0.5 where guide and prior agree on the whole.
         told_apart_se: its standard error.
@@ -40,8 +41,14 @@ class LatentUse:
     threshold: float
     kl: Array
     kl_se: Array
+    total_kl_se: float
     told_apart: float
     told_apart_se: float
+
+    @property
+    def total_kl(self) -> float:
+        """KL(q, p) of the site, nats per datum."""
+        return float(self.kl.sum())
 
     @property
     def active(self) -> int:
@@ -156,3 +163,12 @@ class Examination:
     worst: Worst | None = None
     seconds: float = float("nan")
     missing: Mapping[str, str] = field(default_factory=dict)
+
+
+def worst_index(khat: Array, k: int) -> NDArray[np.int64]:
+    """The numbers of the k data of highest k-hat, the worst first; one that is no number is worse than any.
+
+    >>> worst_index(np.array([0.1, np.nan, 0.9, 0.5]), 3).tolist()
+    [1, 2, 3]
+    """
+    return np.argsort(-np.nan_to_num(khat, nan=np.inf), kind="stable")[:k].astype(np.int64)

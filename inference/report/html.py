@@ -14,7 +14,7 @@ from itertools import count, groupby
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from inference.report.blocks import Block, Page, Picture, Section, Table
+from inference.report.blocks import Block, Note, Page, Picture, Section, Table
 from inference.report.grid import Grid, grid_of
 from inference.report.svg import inline_svg
 from inference.report.verdict import State, Verdict
@@ -111,7 +111,10 @@ def _part(block: Block, page: Page, tables: Iterator[int], figures: Iterator[int
     kind = type(block).__name__.lower()
     if isinstance(block, Picture):
         number = next(figures)
-        drawn = inline_svg(block.figure, prefix=f"figure-{number}", title=block.alt)
+        try:
+            drawn = inline_svg(block.figure(), prefix=f"figure-{number}", title=block.alt)
+        except Exception as error:  # whatever the numbers of a broken run do to a plot, the page is written
+            return _Part("note", Note(f"Figure {number} could not be made ({type(error).__name__}: {error})", "doubt"))
         return _Part(kind, block, number, svg=drawn)
     if isinstance(block, Table):
         return _Part(kind, block, next(tables), grid=grid_of(block, page.glossary))
@@ -129,6 +132,6 @@ def _check_anchors(sections: Sequence[Section]) -> None:
     for i, one in enumerate(ids):
         if not re.fullmatch(r"[A-Za-z][\w.-]*", one, re.ASCII) or OWN_IDS.match(one) or one in ids[:i]:
             raise ValueError(
-                f"`sections` should each have an id of ASCII letters, digits, `-`, `_` and `.` that nothing else on "
+                "`sections` should each have an id of ASCII letters, digits, `-`, `_` and `.` that nothing else on "
                 f"the page has, got {one!r}: give the section another"
             )

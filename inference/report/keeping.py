@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from inference.batches import as_data
 from inference.bracket import Row
 from inference.diagnostics import Calibration, load_tree, save_tree
 from inference.ladder import Ladder
 from inference.report.examination import Components, Examination, LatentUse, Pictures, Worst
+from ppmodels.contracts import Batch, Data
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -31,6 +34,16 @@ __all__ = [
 
 PER_DATUM = ("value", "standard_error", "low", "high")
 OF_ROW = ("label", "family", "direction", "guarantee", "num_particles", "seconds", "paper", "source")
+
+
+@contextmanager
+def _tree(path: Path, what: str) -> Iterator[xr.DataTree]:
+    """The tree in a file, which is refused if what is read off it is not there."""
+    tree = load_tree(path)
+    try:
+        yield tree
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"`{path}` is no {what} ({error!r}): make it again") from None
 
 
 # -- examinations --------------------------------------------------------------------------------------------
@@ -62,9 +75,7 @@ def load_examination(folder: Path) -> Examination:
     Raises:
         ValueError: if it is not what `save_examination` wrote.
     """
-    path = folder / "examination.nc"
-    tree = load_tree(path)
-    try:
+    with _tree(folder / "examination.nc", "examination") as tree:
         return Examination(
             per_datum=_frame(tree["per_datum"]),
             num_particles=int(tree.attrs["num_particles"]),
@@ -77,8 +88,6 @@ def load_examination(folder: Path) -> Examination:
             seconds=float(tree.attrs["seconds"]),
             missing=json.loads(tree.attrs["missing"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"`{path}` is no examination ({error!r}): examine the run again") from None
 
 
 def _flat(part: Any) -> xr.Dataset:
@@ -111,29 +120,32 @@ def _numbered(tree: Any, name: str) -> list[Any]:
 # -- ladders -------------------------------------------------------------------------------------------------
 
 
-def save_ladder(ladder: Ladder, folder: Path | str) -> Path:
-    """Write `bounds.nc`, every value of every datum, and `bounds.csv`, the table, into a run folder."""
+def save_ladder(ladder: Ladder, folder: Path | str, data: Data | Batch | None = None) -> Path:
+    """Write `bounds.nc`, every value of every datum, and `bounds.csv`, the table, into a run folder.
+
+    Args:
+        ladder: what `compare_bounds` found.
+        folder: of the run.
+        data: what it was found on; ladders that say so are paired by datum in a report on several runs.
+    """
     import xarray as xr
 
     tree = xr.DataTree.from_dict({on: _ladder_set(part) for on, part in ladder.parts()})
+    tree.attrs["of"] = json.dumps({} if data is None else as_data(data).describe())
     path = save_tree(tree, Path(folder) / "bounds.nc")
     path.with_suffix(".csv").write_text(ladder.table.to_csv(index=False))
     return path
 
 
-def load_ladder(folder: Path) -> Ladder:
-    """Read `bounds.nc` in a run folder; replications are not kept in it.
+def load_ladder(folder: Path) -> tuple[Ladder, dict[str, Any]]:
+    """Read `bounds.nc` in a run folder: the ladder without its replications, and what its data say of themselves.
 
     Raises:
         ValueError: if it is not what `save_ladder` wrote.
     """
-    path = folder / "bounds.nc"
-    tree = load_tree(path)
-    try:
+    with _tree(folder / "bounds.nc", "ladder") as tree:
         simulated = _ladder(tree["simulated"]) if "simulated" in tree.children else None
-        return _ladder(tree["data"], simulated)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"`{path}` is no ladder ({error!r}): evaluate the bounds again") from None
+        return _ladder(tree["data"], simulated), json.loads(tree.attrs.get("of", "{}"))
 
 
 def _ladder_set(ladder: Ladder) -> xr.Dataset:
@@ -181,15 +193,11 @@ def load_calibration(folder: Path) -> Calibration:
     Raises:
         ValueError: if it is not what `save_calibration` wrote.
     """
-    path = folder / "calibration.nc"
-    tree = load_tree(path)
-    try:
+    with _tree(folder / "calibration.nc", "calibration") as tree:
         node = tree["calibration"]
         ranks = {str(n): node["ranks"].to_numpy()[i] for i, n in enumerate(node["parameter"].to_numpy())}
         about = json.loads(node.attrs["about"])
         numbers = (int(node.attrs["num_draws"]), float(node.attrs["alpha"]), float(node.attrs["seconds"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"`{path}` is no calibration ({error!r}): calibrate again") from None
     return Calibration(ranks, *numbers, about)
 
 

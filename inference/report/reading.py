@@ -5,36 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-import numpy as np
 import pandas as pd
 
 from inference.diagnostics import Diagnosis, PredictiveCheck, diagnose, load_tree, ppc
-from inference.diagnostics.scalars import label
 from inference.fit import Fitted
 from inference.report.evidence import Evidence
 from inference.report.examination import Examination
 from inference.report.keeping import load_calibration, load_examination, load_ladder
+from inference.report.sensitivity import sensitivity_of
 from inference.runs import Run
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Source", "read_evidence"]
+__all__ = ["Source", "identified", "read_evidence"]
 
 Source: TypeAlias = "str | Path | Run | Fitted | Evidence | xr.DataTree"
 """A run folder, a `.nc` or `.zarr` of draws, a run, what `fit` returned, evidence, or a tree of draws."""
 
 PARTS = ("manifest.json", "metrics.jsonl", "bounds.csv", "bounds.nc", "examination.nc", "per_datum.csv", "posterior.nc")
-
-TOP_SENSITIVITY = 100
-"""The first of the parameters, whose variables' sensitivity is reckoned."""
-
-SENSITIVE = 0.05
-"""From here on a parameter depends on what is scaled."""
 
 _T = TypeVar("_T")
 
@@ -82,8 +74,8 @@ def read_evidence(source: Source, name: str | None = None) -> Evidence:
         source = source.folder
     if not isinstance(source, str | Path):
         raise TypeError(
-            f"`source` is a {type(source).__name__}, expected a run folder, a .nc or .zarr file, an `xarray.DataTree`, "
-            "what `fit` returned, or an `Evidence`"
+            f"`source` is a {type(source).__name__}, expected a run folder, a .nc or .zarr file, an "
+            "`xarray.DataTree`, what `fit` returned, or an `Evidence`"
         )
     path = Path(source)
     if path.suffix in (".nc", ".zarr"):
@@ -101,12 +93,14 @@ def _of_folder(folder: Path, name: str) -> Evidence:
             f"`source` {folder} {what}: expected a run folder that `fit` or `ppmodels mcmc` wrote, or a tree"
         )
     read = _Reader()
+    ladder, of = _if_there(folder / "bounds.nc", read, "bounds", lambda path: load_ladder(path.parent)) or (None, {})
     found = Evidence(
         name,
         manifest=_if_there(folder / "manifest.json", read, "manifest", lambda path: json.loads(path.read_text())) or {},
         recipe=_if_there(folder / "recipe.toml", read, "recipe", Path.read_text),
         metrics=_if_there(folder / "metrics.jsonl", read, "metrics", _metrics),
-        ladder=_if_there(folder / "bounds.nc", read, "bounds", lambda path: load_ladder(path.parent)),
+        ladder=ladder,
+        ladder_data=of,
         bounds=_if_there(folder / "bounds.csv", read, "table of bounds", pd.read_csv),
         examination=_if_there(folder / "examination.nc", read, "examination", lambda p: load_examination(p.parent))
         or _if_there(folder / "per_datum.csv", read, "evaluation", _evaluated),
@@ -153,7 +147,7 @@ def _of_tree(found: Evidence, tree: xr.DataTree, read: _Reader) -> Evidence:
     diagnosis = read("verdict on the draws", lambda: _diagnosis(tree))
     has_data = {"posterior_predictive", "observed_data"} <= set(tree.children)
     has_parts = {"log_prior", "log_likelihood"} <= set(tree.children)
-    sensitivity = read("sensitivity", lambda: _sensitivity(tree, diagnosis)) if has_parts and diagnosis else None
+    sensitivity = read("sensitivity", lambda: sensitivity_of(tree, diagnosis)) if has_parts and diagnosis else None
     predictive: PredictiveCheck | None = read("predictive check", lambda: ppc(tree)) if has_data else None
     return replace(
         found,
@@ -173,46 +167,3 @@ def identified(tree: xr.DataTree) -> list[str] | None:
 
 def _diagnosis(tree: xr.DataTree) -> Diagnosis:
     return diagnose(tree, var_names=identified(tree))
-
-
-def _sensitivity(tree: xr.DataTree, diagnosis: Diagnosis) -> pd.DataFrame:
-    """How far each parameter moves if the prior, or the likelihood, is raised to a power near one.
-
-    Of the prior only what stands in no plate is scaled, where there is such: scaling the law of the members of a group
-    along with the group's own says nothing of either.
-
-    References:
-        Kallioinen, Paananen, Bürkner and Vehtari, *Detecting and diagnosing prior and likelihood sensitivity with
-        power-scaling*, 2024, arXiv 2107.14054.
-    """
-    from arviz_stats import psense  # type: ignore[attr-defined]
-
-    first = [str(name) for name in diagnosis.parameters.index[:TOP_SENSITIVITY]]
-    names = [v for v in map(str, tree["posterior"].data_vars) if any(p == v or p.startswith(f"{v}[") for p in first)]
-    prior = tree["log_prior"].to_dataset()
-    top = [str(name) for name, part in prior.data_vars.items() if set(part.dims) <= {"chain", "draw"}]
-    scaled = top or [str(name) for name in prior.data_vars]
-    columns: dict[str, dict[str, float]] = {}
-    for group, of in (("prior", scaled), ("likelihood", None)):
-        found = psense(tree, var_names=names, group=group, group_var_names=of)
-        for name, array in found.data_vars.items():
-            index, values = _elements(array)
-            for each, value in zip(index, values, strict=True):
-                columns.setdefault(group, {})[label(str(name), each)] = float(value)
-    frame = pd.DataFrame(columns).reindex(diagnosis.parameters.index).dropna(how="all")
-    frame["diagnosis"] = [_said(prior, likelihood) for prior, likelihood in frame.to_numpy()]
-    return frame
-
-
-def _elements(array: xr.DataArray) -> tuple[list[tuple[str, ...]], np.ndarray[Any, Any]]:
-    index = [tuple(map(str, found)) for found in product(*(array[dim].to_numpy() for dim in array.dims))]
-    return index, np.asarray(array.to_numpy(), dtype=float).reshape(-1)
-
-
-def _said(prior: float, likelihood: float) -> str:
-    """What the two sensitivities say together, as Kallioinen et al. read them."""
-    if np.isnan(prior) or np.isnan(likelihood):
-        return "unknown"
-    if prior < SENSITIVE:
-        return "not sensitive to the prior"
-    return "prior-data conflict" if likelihood >= SENSITIVE else "strong prior or weak likelihood"

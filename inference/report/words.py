@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterable, Sequence
 
-__all__ = ["listed", "measured", "number", "of_data", "percent", "shortened"]
+__all__ = ["ends", "listed", "measured", "number", "of_data", "percent", "shortened"]
 
 
 def number(value: float | None) -> str:
@@ -75,3 +76,13 @@ def shortened(name: str, most: int = 40) -> str:
     'abc…'
     """
     return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def ends(values: Iterable[float]) -> tuple[float, float, float]:
+    """The least, the median and the largest of those that are finite; NaN where none is.
+
+    >>> ends([3.0, math.nan, 1.0, math.inf])
+    (1.0, 2.0, 3.0)
+    """
+    finite = [value for value in map(float, values) if math.isfinite(value)]
+    return (min(finite), statistics.median(finite), max(finite)) if finite else (math.nan, math.nan, math.nan)

@@ -17,6 +17,7 @@ import torch
 
 from inference.diagnostics import Diagnosis, diagnose, load_tree, save_tree
 from inference.mcmc import sample, sample_latents
+from inference.report.reading import identified
 from inference.runs import Run, RunError
 from ppmodels import studies
 from ppmodels.programs import program
@@ -123,7 +124,7 @@ def resume_posterior(run: Run, *, device: torch.device) -> Sampled:
     recipe, path = load_posterior(run.folder / "recipe.toml"), run.folder / "posterior.nc"
     if run.manifest["status"] == "finished" and path.exists():
         tree = load_tree(path)
-        return Sampled(run, tree, diagnose(tree, var_names=_identified(tree)))
+        return Sampled(run, tree, diagnose(tree, var_names=identified(tree)))
     return _go_on(recipe, run, device)
 
 
@@ -132,7 +133,7 @@ def _go_on(recipe: Posterior, run: Run, device: torch.device) -> Sampled:
         tree = _sample_latents(recipe.pair, recipe, run.folder, device)
     else:
         tree = _sample_program(recipe, run, device)
-    diagnosis = diagnose(tree, var_names=_identified(tree))
+    diagnosis = diagnose(tree, var_names=identified(tree))
     save_tree(tree, run.folder / "posterior.nc")
     run.write("diagnosis.json", to_json(diagnosis.to_dict()) + "\n")
     sampled = Sampled(run, tree, diagnosis)
@@ -204,12 +205,7 @@ def judge(path: Path, *, var_names: Sequence[str] | None = None, **thresholds: f
         if not path.exists():
             raise ValueError(f"`path` {folder} has no posterior.nc, expected a folder that `ppmodels mcmc` wrote")
     tree = load_tree(path)
-    return diagnose(tree, var_names=var_names or _identified(tree), **thresholds)
-
-
-def _identified(tree: xr.DataTree) -> list[str] | None:
-    text = tree.attrs.get("identified")
-    return None if text is None else list(json.loads(text))
+    return diagnose(tree, var_names=var_names or identified(tree), **thresholds)
 
 
 def printed(sampled: Sampled) -> str:
@@ -219,7 +215,7 @@ def printed(sampled: Sampled) -> str:
     rows = table[columns].head(TOP).to_string(float_format="{:.4g}".format)
     more = len(table) - TOP
     rest = f"\n... and {more} more in {sampled.run.folder / 'diagnosis.json'}" if more > 0 else ""
-    only = _identified(sampled.tree)
+    only = identified(sampled.tree)
     of = f" (judged by what is identified: {', '.join(only)})" if only else ""
     return f"{sampled.diagnosis}\n\n{rows}{rest}\n\n{sampled.run.folder / 'posterior.nc'}{of}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from inference.bounds import Bound, ReverseAIS
 from inference.compare import CrossedBoundsError, Ladder, compare_bounds
 from inference.mcmc import sbc
 from inference.report import Evidence, Report, examine, examine_worst, read_evidence, report
+from inference.report.examination import worst_index
 from inference.report.keeping import save_calibration, save_ladder
 from inference.report.writing import check_path
 from inference.runs import Run
@@ -35,6 +37,9 @@ SIMULATED = 50
 """Data from the model, to bracket log p(x) on."""
 
 TREES = (".nc", ".zarr")
+
+KEPT = ("examination.nc", "bounds.nc", "worst.nc", "calibration.nc")
+"""What is reckoned of a run's parameters."""
 
 
 @dataclass(frozen=True)
@@ -127,44 +132,59 @@ def _opened(source: Path, device: torch.device | str) -> tuple[FittedRun | None,
 
 def _complete(fitted: FittedRun, wanted: Wanted) -> dict[str, str]:
     """Reckon what the folder lacks of these very parameters; say what cannot be had, and why."""
-    folder, table = fitted.run.folder, fitted.recipe.evaluation
-    missing: dict[str, str] = {}
-    stale = fitted.run.manifest.get("examined") != fitted.step
-    data, pair = fitted.data("test"), (fitted.model, fitted.guide)
-    how: dict[str, Any] = {"batch_size": table.batch_size, "seed": table.seed, "mode": table.mode}
-    if stale or not (folder / "examination.nc").exists():
-        examine(
-            *pair,
-            data,
-            train=fitted.data("train", len(data)),
-            num_particles=table.num_particles,
-            num_worst=wanted.num_worst,
-            shares=experiment.stick_shares(fitted),
-            out=folder,
-            **how,
-        )
-    if stale or not (folder / "bounds.nc").exists():
+    run, stale = fitted.run, fitted.run.manifest.get("examined") != fitted.step
+    if stale:  # what there is belongs to other parameters
+        for name in KEPT:
+            (run.folder / name).unlink(missing_ok=True)
+    missing: dict[str, str] = {} if stale else dict(run.manifest.get("missing", {}))
+    data = fitted.data("test")
+    if not (run.folder / "examination.nc").exists():
+        _examine(fitted, data, wanted.num_worst)
+    if not (run.folder / "bounds.nc").exists():
         missing |= _climb(fitted, data)
-    if stale:  # of other parameters, and not always made again
-        for name in ("worst.nc", "calibration.nc"):
-            (folder / name).unlink(missing_ok=True)
-    if wanted.num_worst and not (folder / "worst.nc").exists():
-        worst = read_evidence(folder).examination
-        assert worst is not None
-        index = worst.per_datum["khat"].sort_values(ascending=False, na_position="first").index
+    for part, reckon in {"posterior of the worst data": _sample_worst, "calibration": _calibrate_pair}.items():
+        missing.pop(part, None)
         try:
-            examine_worst(*pair, data, [int(i) for i in index[: wanted.num_worst]], seed=table.seed, out=folder)
+            reckon(fitted, data, wanted)
         except ValueError as error:
-            missing["posterior of the worst data"] = str(error)
-    if wanted.calibrate:
-        batch = data.batch(torch.arange(min(len(data), wanted.calibrate)))
-        try:
-            found = sbc(fitted.model, batch, guide=fitted.guide, num_datasets=wanted.calibrate, seed=table.seed)
-            save_calibration(found, folder)
-        except ValueError as error:
-            missing["calibration"] = str(error)
-    fitted.run.update(examined=fitted.step)
+            missing[part] = str(error)
+    run.update(examined=fitted.step, missing=missing)
     return missing
+
+
+def _examine(fitted: FittedRun, data: Dataset, num_worst: int) -> None:
+    table = fitted.recipe.evaluation
+    examine(
+        fitted.model,
+        fitted.guide,
+        data,
+        train=fitted.data("train", len(data)),
+        num_particles=table.num_particles,
+        num_worst=num_worst,
+        shares=experiment.stick_shares(fitted),
+        batch_size=table.batch_size,
+        seed=table.seed,
+        mode=table.mode,
+        out=fitted.run.folder,
+    )
+
+
+def _sample_worst(fitted: FittedRun, data: Dataset, wanted: Wanted) -> None:
+    """The posterior of as many data as are wanted, unless it is there."""
+    found = read_evidence(fitted.run.folder)
+    assert found.examination is not None
+    index = worst_index(found.examination.per_datum["khat"].to_numpy(), wanted.num_worst).tolist()
+    kept = [] if found.worst is None else json.loads(found.worst.attrs["examined"])
+    if kept[: len(index)] != index:
+        seed = fitted.recipe.evaluation.seed
+        examine_worst(fitted.model, fitted.guide, data, index, seed=seed, out=fitted.run.folder)
+
+
+def _calibrate_pair(fitted: FittedRun, data: Dataset, wanted: Wanted) -> None:
+    if wanted.calibrate:
+        batch, seed = data.batch(torch.arange(min(len(data), wanted.calibrate))), fitted.recipe.evaluation.seed
+        found = sbc(fitted.model, batch, guide=fitted.guide, num_datasets=wanted.calibrate, seed=seed)
+        save_calibration(found, fitted.run.folder)
 
 
 def _climb(fitted: FittedRun, data: Dataset) -> dict[str, str]:
@@ -173,12 +193,12 @@ def _climb(fitted: FittedRun, data: Dataset) -> dict[str, str]:
     own, why = any(bound.startswith("bdmc") for bound in given), ""
     for upper in () if own else UPPER:
         try:
-            save_ladder(_ladder(fitted, data, [*given, upper], SIMULATED), fitted.run.folder)
+            save_ladder(_ladder(fitted, data, [*given, upper], SIMULATED), fitted.run.folder, data)
         except ValueError as error:
             why = str(error)
         else:
             return {}
-    save_ladder(_ladder(fitted, data, given, SIMULATED if own else None), fitted.run.folder)
+    save_ladder(_ladder(fitted, data, given, SIMULATED if own else None), fitted.run.folder, data)
     return {"upper bound": why} if why else {}
 
 

@@ -96,8 +96,8 @@ def examine(
     try:
         pictures, worst = pictures_of(view), worst_of(view, per_datum["khat"].to_numpy(), num_worst)
         found = replace(found, pictures=pictures, worst=worst)
-    except ValueError as error:
-        found = replace(found, missing={"pictures": str(error)})
+    except (ValueError, RuntimeError, LookupError) as error:  # NotImplementedError is a RuntimeError
+        found = replace(found, missing={"pictures": str(error) or type(error).__name__})
     found = replace(found, seconds=time.monotonic() - begun)
     if out is not None:
         save_examination(found, Path(out))

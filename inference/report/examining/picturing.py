@@ -15,7 +15,7 @@ from inference.assignments import assign
 from inference.batches import TensorData
 from inference.pair import call
 from inference.particles import raw_latents, run_guide, run_particles, trace_of
-from inference.report.examination import Pictures, Worst
+from inference.report.examination import Pictures, Worst, worst_index
 from inference.report.examining.view import View
 from inference.sites import sample_sites
 
@@ -39,12 +39,12 @@ def pictures_of(view: View, num_samples: int = 64) -> Pictures:
 
 
 def worst_of(view: View, khat: NDArray[np.float64], k: int) -> Worst:
-    """The k data of highest k-hat; one that is no number is higher than any."""
-    index = np.argsort(-np.nan_to_num(khat, nan=np.inf), kind="stable")[:k]
+    """The k data of highest k-hat."""
+    index = worst_index(khat, k)
     if not len(index):  # no plate has a size of nothing
-        return Worst(index.astype(np.int64), np.zeros((0, 1)), np.zeros((0, 1)))
+        return Worst(index, np.zeros((0, 1)), np.zeros((0, 1)))
     data, means = _reconstructed(view, torch.from_numpy(index), "worst")
-    return Worst(index.astype(np.int64), _array(data), _array(means))
+    return Worst(index, _array(data), _array(means))
 
 
 def _reconstructed(view: View, index: Tensor, purpose: str) -> tuple[Tensor, Tensor]:

@@ -52,8 +52,8 @@ def examine_worst(
         **how: the rest of what `sample_latents` takes.
 
     Returns:
-        The tree of `sample_latents` with the numbers of the data for coordinates, and a group `guide`: draws of the
-        same variables by the guide, as one chain.
+        The tree of `sample_latents` with the numbers of the data for coordinates and, as JSON, in the attribute
+        `examined`, and a group `guide`: draws of the same variables by the guide, as one chain.
 
     Raises:
         ValueError: naming the site, if a latent is discrete; see `sample_latents`.
@@ -86,7 +86,7 @@ def examine_worst(
     }
     coords = {dim: posterior[dim] for name in group for dim in posterior[name].dims[2:]}
     tree["guide"] = xr.DataTree(xr.Dataset(group, coords=coords))
-    tree.attrs["identified"] = json.dumps(latents)
+    tree.attrs |= {"identified": json.dumps(latents), "examined": json.dumps([int(i) for i in index])}
     if out is not None:
         save_tree(tree, Path(out) / "worst.nc")
     return tree

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from inference.ladder import HEAVY
 from inference.report.figures.style import (
     COLOURS,
     INK,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["guide_figure", "khat_figure"]
 
-HEAVY, BINS = 0.7, 40
+BINS = 40
 
 DRAWS, COLUMNS = 300, 5
 """Of each cloud of points; clouds side by side."""

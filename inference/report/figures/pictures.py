@@ -107,7 +107,7 @@ def _images(rows: Sequence[Array], shape: tuple[int, int], columns: int, above: 
     levels = np.full((tops[-1], columns * (width + 1), 4), 0, dtype=np.uint8)  # clear where there is no image
     for top, r, row in zip(tops, room, rows, strict=False):
         for k, image in enumerate(row):
-            grey = np.nan_to_num(255 * (1 - np.clip(image.reshape(height, width), 0, 1)), nan=127).astype(np.uint8)
+            grey = _grey(image.reshape(height, width))
             y, x = top + r, k * (width + 1)
             levels[y : y + height, x : x + width] = np.stack([grey, grey, grey, np.full_like(grey, 255)], -1)
     figure, axes = _bare(levels.shape[1] * inches, levels.shape[0] * inches)
@@ -116,6 +116,11 @@ def _images(rows: Sequence[Array], shape: tuple[int, int], columns: int, above: 
         for k, label in enumerate(labels):
             _label(axes, k * (width + 1) + width / 2, top + 0.75 * r, label, (width + 1) * inches)
     return figure
+
+
+def _grey(image: Array) -> Array:
+    """Black where it is 1, white where it is 0; what is no number is in between."""
+    return np.rint(np.nan_to_num(255 * (1 - np.clip(image, 0, 1)), nan=127)).astype(np.uint8)
 
 
 def _lines(rows: Sequence[Array], columns: int, above: Labels, kinds: int) -> Figure:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from inference.diagnostics import khat_threshold
+from inference.ladder import HEAVY
 from inference.report.evidence import Evidence
 from inference.report.examination import Array
 from inference.report.judging.chains import has_passed, method_of, on_chains, row_in_words
@@ -18,9 +19,6 @@ from inference.report.verdict import Judgement, State
 from inference.report.words import listed, number, of_data
 
 __all__ = ["guide"]
-
-HEAVY = 0.7
-"""A k-hat above which no practical number of draws is enough."""
 
 FEW, MANY = 0.1, 0.25
 """Shares of the data above it: up to the one a guide is good, above the other it is bad."""

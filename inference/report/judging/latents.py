@@ -63,7 +63,7 @@ def _used(use: LatentUse) -> tuple[State, str]:
     if unknown or not D:
         return "doubt", f"Whether `{use.site}` is used is not known: {unknown} of {D} units have no variance."
     mixed = len(use.kl) == 1 < D and bool(np.isnan(use.kl).all())
-    kl = f"KL {measured(float(use.kl.sum()), float(np.sqrt(np.square(use.kl_se).sum())), 'nats')}"
+    kl = f"KL {measured(use.total_kl, use.total_kl_se, 'nats')}"
     kl = "its law sums over another site, so it has no KL of its own" if mixed else kl
     said = f"{active} of {D} units of `{use.site}` are active (threshold {use.threshold:g}), {kl}"
     advice = "let the KL rise slowly, weaken the decoder, or ask for fewer units"
@@ -71,7 +71,7 @@ def _used(use: LatentUse) -> tuple[State, str]:
         return "bad", f"The posterior of `{use.site}` has collapsed onto the prior: {said}; {advice}."
     if 2 * active < D:
         return "doubt", f"Most units are idle: {said}; {advice}."
-    if not mixed and not (np.isfinite(use.kl).all() and np.isfinite(use.kl_se).all()):
+    if not mixed and not (np.isfinite(use.kl).all() and np.isfinite([*use.kl_se, use.total_kl_se]).all()):
         return "doubt", f"{said}: its KL or the error of it is not known."
     return "good", f"{said}."
 

@@ -10,6 +10,7 @@ from inference.diagnostics.verdicts import Check
 from inference.report.evidence import Evidence
 from inference.report.judging.chains import LOO, has_passed, row_in_words
 from inference.report.judging.words import together
+from inference.report.sensitivity import SENSITIVE
 from inference.report.verdict import Judgement, State
 from inference.report.words import listed, number
 
@@ -17,9 +18,6 @@ __all__ = ["calibration", "leave_one_out", "predictive", "sensitivity"]
 
 EXTREME = 0.0005
 """A p-value nearer to 0 or 1 is bad, not doubtful."""
-
-SENSITIVE = 0.05
-"""A sensitivity to power-scaling from which on a parameter is said to depend on what is scaled."""
 
 INFLUENTIAL = 0.1
 """The share of observations whose k-hat fails above which leave-one-out is bad, not doubtful."""

@@ -38,7 +38,7 @@ PARTS: dict[str, tuple[str, Callable[[Evidence], Section | None], str]] = {
 def sections_of(evidence: Evidence, verdict: Verdict) -> Iterator[Section]:
     """What there is of a run; a section that a judgement points at and that is not there says why.
 
-    A figure or table that cannot be made is named in its section, and the others are there.
+    A section that cannot be made is named in its place, and the others are there; a page does the same for a figure.
     """
     pointed_at = {one.section for one in (*verdict.judgements, *verdict.others)}
     for name, (title, make, why) in PARTS.items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
 
 from inference.diagnostics import Calibration
 from inference.report.blocks import Block, Note, Picture, Section, Table
@@ -10,6 +12,9 @@ from inference.report.evidence import Evidence
 from inference.report.figures import styled
 from inference.report.glossary import terms_for
 from inference.report.words import number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["calibration"]
 
@@ -25,14 +30,16 @@ def _blocks(found: Calibration) -> Iterator[Block]:
     frame, head = found.frame, str(found).splitlines()[0]
     if not found.passed:
         yield Note(f"{head}.", "bad")
-    with styled():
-        figure = found.plot()
     least = frame.sort_values("p_value").iloc[0]
     yield Picture(
-        figure,
+        partial(_figure, found),
         f"{head}. The least p-value of uniform ranks is {number(least['p_value'])}, of {least['parameter']}.",
         "Ranks of the true values among the draws, as distribution functions less the uniform one; 95 % of uniform "
-        "ranks stay "
-        "in the band, at every point at once.",
+        "ranks stay in the band, at every point at once.",
     )
     yield Table("ranks", "Ranks of each parameter's true value", frame, terms_for(map(str, frame.columns)))
+
+
+def _figure(found: Calibration) -> Figure:
+    with styled():
+        return found.plot()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,20 +86,19 @@ def _pictures(tree: xr.DataTree, diagnosis: Diagnosis, ranked: list[str]) -> Ite
     worst = "; ".join(f"{name} {_numbers(table, name)}" for name in few)
     if diagnosis.method == "MCMC":
         yield Picture(
-            rank_figure(tree, few),
+            partial(rank_figure, tree, few),
             f"Ranks of the draws of {len(few)} parameters by chain, {worst}.",
-            "Of the parameters that mix worst: how the ranks of each chain's draws are spread; chains that agree stay "
-            "in the "
-            "band.",
+            "Of the parameters that mix worst: how the ranks of each chain's draws are spread; chains that agree "
+            "stay in the band.",
         )
         if tree["posterior"].sizes["chain"] <= FEW_CHAINS:
             yield Picture(
-                trace_figure(tree, few),
+                partial(trace_figure, tree, few),
                 f"Draws of {named} in their order, chain by chain.",
                 "Draws in their order: chains that have mixed lie over each other and go nowhere.",
             )
         yield Picture(
-            evolution_figure(tree, few),
+            partial(evolution_figure, tree, few),
             f"Effective sample size and R-hat of {named} as draws are added; at the end {worst}.",
             "As draws are added: the effective sample size should grow in a line, R-hat fall to one.",
         )
@@ -106,7 +106,7 @@ def _pictures(tree: xr.DataTree, diagnosis: Diagnosis, ranked: list[str]) -> Ite
     first = _drawable(diagnosis, list(table.index))[:FOREST]
     more = f" and {len(table) - len(first)} more in the table" if len(table) > len(first) else ""
     yield Picture(
-        forest_figure(tree, first),
+        partial(forest_figure, tree, first),
         f"Means and intervals of {len(first)} parameters, from {shortened(first[0])} to {shortened(first[-1])}{more}.",
         f"Posterior medians and intervals of the first {len(first)} parameters{more}.",
     )
@@ -114,7 +114,7 @@ def _pictures(tree: xr.DataTree, diagnosis: Diagnosis, ranked: list[str]) -> Ite
         count = int(_stats(tree, "diverging").sum()) if _stats(tree, "diverging") is not None else None
         said = "divergences were not kept" if count is None else f"{count} divergent transitions are marked"
         yield Picture(
-            pair_figure(tree, few),
+            partial(pair_figure, tree, few),
             f"Draws of {named} against each other; {said}.",
             "Draws of the parameters that mix worst, two by two; divergent transitions are marked where there are any.",
         )
@@ -124,7 +124,7 @@ def _energies(tree: xr.DataTree, diagnosis: Diagnosis) -> Iterator[Block]:
     energy = _stats(tree, "energy")
     if energy is not None and set(energy.dims) == {"chain", "draw"} and np.isfinite(energy).all():
         yield Picture(
-            energy_figure(tree),
+            partial(energy_figure, tree),
             f"Energies of the draws and of the steps between them; least BFMI {number(diagnosis.row('BFMI').value)}.",
             "The spread of the energy, and that of its changes: where these are much narrower, the sampler explores "
             "slowly.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -39,15 +40,14 @@ def _blocks(one: Components) -> Iterator[Block]:
     )
     largest = int(np.nanargmax(one.share)) if np.isfinite(one.share).any() else 0
     yield Picture(
-        usage_figure(one),
+        partial(usage_figure, one),
         f"Shares of {C} components of {one.site}: the largest is component {largest} with "
-        f"{percent(one.share[largest])}; "
-        f"{len(one.dead)} are dead.",
+        f"{percent(one.share[largest])}; {len(one.dead)} are dead.",
         f"The share of the data that each component of {one.site} holds, and the share below which it is dead.",
     )
     if one.confusion is not None:
         yield Picture(
-            confusion_figure(one),
+            partial(confusion_figure, one),
             f"{int(np.nansum(one.confusion))} data by component of {one.site} and class.",
             f"Data by component of {one.site} (rows) and class (columns); shares of each row.",
         )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -17,6 +18,9 @@ from inference.report.figures import differences_figure
 from inference.report.glossary import terms_for
 from inference.report.verdict import Verdict
 from inference.report.words import measured
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["comparison"]
 
@@ -36,7 +40,7 @@ def _blocks(runs: Sequence[tuple[Evidence, Verdict]]) -> Iterator[Block]:
         table = pd.DataFrame(rows)
         said = "; ".join(f"{row['run']}, {row['of']}: {measured(row['difference'], row['se'])}" for row in rows[:10])
         yield Picture(
-            differences_figure(table),
+            partial(differences_figure, table),
             f"Differences from {first.name} in nats per datum: {said}{' and more' if len(rows) > 10 else ''}.",
             f"Each run less {first.name} on the same data, paired by datum, with two standard errors either way.",
         )
@@ -50,8 +54,7 @@ def _blocks(runs: Sequence[tuple[Evidence, Verdict]]) -> Iterator[Block]:
     if apart:
         yield Note(
             f"{', '.join(apart)} cannot be paired with {first.name}: values per datum on the same data are needed of "
-            "both, as "
-            "`examine` and `compare_bounds` keep them."
+            "both, as `examine` and `compare_bounds` keep them."
         )
     posteriors = [evidence for evidence, _ in runs if evidence.posterior is not None]
     if len(posteriors) > 1:
@@ -74,14 +77,14 @@ def _overview(evidence: Evidence, verdict: Verdict) -> dict[str, Any]:
 
 
 def _differences(run: Evidence, first: Evidence) -> Iterator[dict[str, Any]]:
-    """By bound, and of log p(x) as it was examined."""
+    """By bound, and of log p(x) as it was examined, wherever both say that they are of the same data."""
+    pairs: list[tuple[str, Tensor, Tensor]] = []
     a, b = run.examination, first.examination
-    if a is None or b is None or not _same(a.data, b.data):
-        return
-    K = str(a.num_particles) if a.num_particles == b.num_particles else f"{a.num_particles} and {b.num_particles}"
-    mine, theirs = (torch.tensor(one.per_datum["value"].to_numpy()) for one in (a, b))
-    pairs: list[tuple[str, Tensor, Tensor]] = [(f"log p(x), K = {K}", mine, theirs)]
-    if run.ladder and first.ladder:  # a ladder does not say on which data: it goes with the examination
+    if a is not None and b is not None and _same(a.data, b.data):
+        K = str(a.num_particles) if a.num_particles == b.num_particles else f"{a.num_particles} and {b.num_particles}"
+        mine, theirs = (torch.tensor(one.per_datum["value"].to_numpy()) for one in (a, b))
+        pairs.append((f"log p(x), K = {K}", mine, theirs))
+    if run.ladder and first.ladder and _same(run.ladder_data, first.ladder_data):
         before = {row.label: row.value for row in first.ladder.rows}
         pairs += [(row.label, row.value, before[row.label]) for row in run.ladder.rows if row.label in before]
     for what, mine, theirs in pairs:
@@ -95,24 +98,36 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _left_out(posteriors: Sequence[Evidence]) -> Iterator[Block]:
-    """By leave-one-out, where all saw the same observations."""
-    import warnings
-
-    from arviz_stats import compare  # type: ignore[attr-defined]
-
-    trees = {evidence.name: evidence.posterior for evidence in posteriors}
-    if len(trees) < len(posteriors) or len({_digest(tree) for tree in trees.values()}) > 1:
+    """By leave-one-out, observed variable by observed variable, where all saw the same observations."""
+    trees = {evidence.name: evidence.posterior for evidence in posteriors if evidence.posterior is not None}
+    if len({_digest(tree) for tree in trees.values()}) > 1:
         yield Note("The posteriors are not compared by leave-one-out: they are not all of the same observations.")
         return
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of high k-hat, and of pandas: each run's own section says the first
-            frame = compare(trees)
-    except Exception as error:  # as of every section: whatever is wrong with the draws, the page is written
-        yield Note(f"The posteriors could not be compared by leave-one-out: {error}")
-        return
-    table = frame.rename_axis("run").reset_index()
-    yield Table("loo", "The posteriors by leave-one-out", table, terms_for(map(str, table.columns)))
+    observed = [set(tree["log_likelihood"].data_vars if "log_likelihood" in tree else ()) for tree in trees.values()]
+    variables = sorted(map(str, set.intersection(*observed)))
+    if not variables:
+        yield Note("The posteriors are not compared by leave-one-out: not all have the likelihood of an observation.")
+    for variable in variables:
+        try:
+            frame = _compared(trees, variable)
+        except Exception as error:  # as of every section: whatever is wrong with the draws, the page is written
+            yield Note(f"The posteriors could not be compared by leave-one-out of {variable}: {error}")
+            continue
+        table = frame.rename_axis("run").reset_index()
+        terms = terms_for(map(str, table.columns))
+        yield Table(f"loo-{variable}", f"The posteriors by leave-one-out of {variable}", table, terms)
+
+
+def _compared(trees: Mapping[str, xr.DataTree], variable: str) -> pd.DataFrame:
+    import warnings
+
+    from arviz_stats import compare, loo  # type: ignore[attr-defined]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of high k-hat, and of pandas: each run's own section says the first
+        found = {name: loo(tree, var_name=variable, pointwise=True) for name, tree in trees.items()}
+        frame: pd.DataFrame = compare(found)
+    return frame
 
 
 def _digest(tree: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,15 @@ import pandas as pd
 
 from inference.diagnostics.khat import khat_threshold
 from inference.diagnostics.scalars import flat, label
+from inference.ladder import HEAVY
 from inference.report.blocks import Block, Note, Picture, Section, Table, Text
 from inference.report.evidence import Evidence
 from inference.report.examination import Examination
 from inference.report.figures import guide_figure, khat_figure, pairs_figure
 from inference.report.glossary import terms_for
-from inference.report.words import measured, number, percent
+from inference.report.words import ends, measured, number, percent
 
 __all__ = ["guide"]
-
-UNRELIABLE = 0.7
 
 
 def guide(evidence: Evidence) -> Section | None:
@@ -35,35 +35,29 @@ def guide(evidence: Evidence) -> Section | None:
 def _examined(found: Examination) -> Iterator[Block]:
     frame, K = found.per_datum, found.num_particles
     khat, n = frame["khat"].to_numpy(dtype=float), len(frame)
-    high = float((~(khat <= UNRELIABLE)).mean())
+    high, (least, median, largest) = float((~(khat <= HEAVY)).mean()), ends(khat)
     yield Text(
-        f"log p(x) is {measured(frame['value'].mean(), frame['value'].std() / math.sqrt(n))} nats per datum over "
-        f"{n} data, "
-        f"by {K} draws for each, whose own error is {number(_draws_error(frame))}. k-hat is above {UNRELIABLE}, or "
-        f"unknown, for {percent(high, math.sqrt(high * (1 - high) / n))} of the data; its median is "
-        f"{number(np.nanmedian(khat) if np.isfinite(khat).any() else math.nan)}, and the median ESS is "
-        f"{number(frame['ess'].median())} of {K} draws."
+        f"log p(x) is {measured(frame['value'].mean(), frame['value'].std() / math.sqrt(n))} nats per datum over {n} "
+        f"data, by {K} draws for each, whose own error is {number(_draws_error(frame))}. k-hat is above {HEAVY}, or "
+        f"unknown, for {percent(high, math.sqrt(high * (1 - high) / n))} of the data; its median is {number(median)}, "
+        f"and the median ESS is {number(frame['ess'].median())} of {K} draws."
     )
     yield Picture(
-        khat_figure(frame, khat_threshold(K)),
-        f"k-hat of {n} data, from {number(np.nanmin(khat) if np.isfinite(khat).any() else math.nan)} to "
-        f"{number(np.nanmax(khat) if np.isfinite(khat).any() else math.nan)}, {percent(high)} above {UNRELIABLE}; ESS "
-        "from "
+        partial(khat_figure, frame, khat_threshold(K)),
+        f"k-hat of {n} data, from {number(least)} to {number(largest)}, {percent(high)} above {HEAVY}; ESS from "
         f"{number(frame['ess'].min())} to {number(frame['ess'].max())}.",
-        f"Left: Pareto k-hat of each datum's weights; beyond {UNRELIABLE} averages over the guide's draws cannot be "
-        "relied on. "
-        "Right: effective draws, on a logarithmic axis.",
+        f"Left: Pareto k-hat of each datum's weights; beyond {HEAVY} averages over the guide's draws cannot be relied "
+        "on. Right: effective draws, on a logarithmic axis.",
     )
     if found.worst is not None and found.pictures is not None and len(found.worst.index):
         worst = found.worst
         labels = [f"{i}: {number(khat[i])}" for i in worst.index]
         yield Picture(
-            pairs_figure(worst.data, worst.reconstructions, found.pictures.shape, columns=10, labels=labels),
+            partial(pairs_figure, worst.data, worst.reconstructions, found.pictures.shape, columns=10, labels=labels),
             f"The {len(labels)} data of highest k-hat over their reconstructions; number and k-hat: "
             f"{', '.join(labels)}.",
-            "The data that the guide does worst on, each with its number and k-hat, and below it the mean of the data "
-            "given "
-            "one draw of its latents from the guide.",
+            "The data that the guide does worst on, each with its number and k-hat, and below it the mean of the "
+            "data given one draw of its latents from the guide.",
         )
     table = frame.assign(datum=np.arange(n)).sort_values("khat", ascending=False, na_position="first")
     columns = ["datum", "value", "standard_error", "khat", "ess"]
@@ -91,22 +85,22 @@ def _beside(evidence: Evidence) -> Iterator[Block]:
     table = _moments(evidence)
     apart = table["apart"].abs()
     yield Picture(
-        guide_figure(tree),
+        partial(guide_figure, tree),
         f"Draws of the guide and of the posterior for the worst data. Means are apart by {number(apart.max())} "
-        "posterior "
-        f"standard deviations at most, and by {number(apart.median())} in the median, over {len(table)} units.",
+        f"posterior standard deviations at most, and by {number(apart.median())} in the median, over {len(table)} "
+        "units.",
         "For each of the worst data, the posterior of its latents by MCMC and what the guide takes it for, in two "
         "units.",
     )
     terms = terms_for(
         map(str, table.columns),
-        **{"posterior mean": "MCSE", "posterior sd": "sd", "guide mean": "sd", "guide sd": "sd"},
+        **{"posterior mean": "posterior mean", "posterior sd": "sd"},
+        **dict.fromkeys(("guide mean", "guide sd"), "guide's draws"),
     )
     yield Table(
         "guide-posterior",
         "The posterior of the worst data's latents by MCMC, and the guide's draws of the same; “apart” is the "
-        "difference of "
-        "means in posterior standard deviations, “ratio” that of standard deviations",
+        "difference of means in posterior standard deviations, “ratio” that of standard deviations",
         table.reindex(apart.sort_values(ascending=False, na_position="first").index),
         terms,
         top=10,

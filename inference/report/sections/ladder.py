@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
 
 from inference.ladder import Ladder
 from inference.report.blocks import Block, Note, Picture, Section, Table, Text
@@ -10,6 +12,9 @@ from inference.report.evidence import Evidence
 from inference.report.figures import styled
 from inference.report.glossary import terms_for
 from inference.report.words import measured, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["ladder"]
 
@@ -35,8 +40,6 @@ def ladder(evidence: Evidence) -> Section | None:
 
 
 def _blocks(found: Ladder, name: str) -> Iterator[Block]:
-    from inference.figures import ladder_figure  # matplotlib takes a second to import
-
     for on, part in found.parts():
         if part.rows:
             yield Text(f"On {WHERE[on].format(n=len(part.rows[0].value))}: {part.bracket()}.")
@@ -45,14 +48,11 @@ def _blocks(found: Ladder, name: str) -> Iterator[Block]:
         for on, part in found.parts()
         for row in part.rows
     )
-    with styled():
-        figure = ladder_figure([(shortened(name), found)])
     yield Picture(
-        figure,
+        partial(_figure, shortened(name), found),
         f"Bounds on log p(x) in nats per datum: {said}.",
         "Left: each bound with two standard errors, of the draws (thick) and of the data (thin), and the bracket "
-        "shaded; "
-        "right: over the number of draws. A lower bound points up to log p(x), an upper one down to it.",
+        "shaded; right: over the number of draws. A lower bound points up to log p(x), an upper one down to it.",
     )
     for warning in dict.fromkeys(warning for _, part in found.parts() for warning in part.warnings):
         yield Note(warning, "doubt")
@@ -66,3 +66,10 @@ def _blocks(found: Ladder, name: str) -> Iterator[Block]:
             differences,
             terms_for(map(str, differences.columns), value="paired difference"),
         )
+
+
+def _figure(name: str, found: Ladder) -> Figure:
+    from inference.figures import ladder_figure  # matplotlib takes a second to import
+
+    with styled():
+        return ladder_figure([(name, found)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from inference.report.evidence import Evidence
 from inference.report.examination import Examination, LatentUse, Pictures
 from inference.report.figures import grid_figure, kl_figure, pairs_figure, projection_figure, strips_figure
 from inference.report.glossary import terms_for
-from inference.report.words import number, percent
+from inference.report.words import ends, number, percent
 
 __all__ = ["latents"]
 
@@ -34,8 +35,7 @@ def _blocks(found: Examination) -> Iterator[Block]:
         yield Table(
             "latents",
             "Every latent site: its units, its KL from the prior, and how often a classifier tells the guide's draws "
-            "over "
-            "all data from the prior's (0.5 where they agree)",
+            "over all data from the prior's (0.5 where they agree)",
             table,
             terms_for(map(str, table.columns), **{"KL se": "standard error", "told apart se": "standard error"}),
         )
@@ -50,8 +50,8 @@ def _summary(use: LatentUse) -> dict[str, object]:
         "site": use.site,
         "units": len(use.variance),
         "active": use.active,
-        "KL": float(use.kl.sum()),
-        "KL se": float(np.sqrt((use.kl_se**2).sum())),
+        "KL": use.total_kl,
+        "KL se": use.total_kl_se,
         "told apart": use.told_apart,
         "told apart se": use.told_apart_se,
     }
@@ -63,22 +63,18 @@ def _site(use: LatentUse) -> Iterator[Block]:
         mixed = "mixes over a site that is summed out" if np.isnan(use.kl).all() else "is not one of independent units"
         yield Note(f"The KL of `{use.site}` has no parts by unit: its law {mixed}.")
     else:
-        largest = float(np.nanmax(use.kl))
         yield Picture(
-            kl_figure(use),
+            partial(kl_figure, use),
             f"KL of each of {len(use.kl)} units of {use.site}, {number(np.nansum(use.kl))} nats in all, "
-            f"{number(largest)} at "
-            f"most; {use.active} units are active.",
+            f"{number(ends(use.kl)[2])} at most; {use.active} units are active.",
             f"KL(q, p) of each unit of {use.site}, with two standard errors; nats per datum.",
         )
     yield Picture(
-        projection_figure(use),
+        partial(projection_figure, use),
         f"Draws of {use.site} from the prior, and from the guide over {len(use.codes)} data; a classifier tells them "
-        "apart "
-        f"in {percent(use.told_apart, use.told_apart_se)} of cases.",
+        f"apart in {percent(use.told_apart, use.told_apart_se)} of cases.",
         f"The prior of {use.site}, and the guide's draws over all data: where only the prior reaches, samples come "
-        "from where "
-        "no datum is.",
+        "from where no datum is.",
     )
     units = pd.DataFrame({"unit": np.arange(len(use.variance)), "activity": use.variance})
     units["active"] = np.where(use.variance > use.threshold, "yes", "no")
@@ -93,21 +89,21 @@ def _pictures(found: Pictures) -> Iterator[Block]:
     if len(found.data):
         mse = float(((found.data - found.reconstructions) ** 2).mean())
         yield Picture(
-            pairs_figure(found.data, found.reconstructions, found.shape),
+            partial(pairs_figure, found.data, found.reconstructions, found.shape),
             f"{len(found.data)} {kind} over their reconstructions; the root mean square difference is "
             f"{number(math.sqrt(mse))}.",
             "Held-out data, and below each the mean of the data given one draw of its latents from the guide.",
         )
     if len(found.samples):
         yield Picture(
-            grid_figure(found.samples, found.shape),
+            partial(grid_figure, found.samples, found.shape),
             f"{len(found.samples)} {kind} that the model makes of draws of its prior.",
             "Means of the data given draws of the latents from the model's own prior.",
         )
     if len(found.interpolations):
         rows, steps = found.interpolations.shape[:2]
         yield Picture(
-            strips_figure(found.interpolations, found.shape),
+            partial(strips_figure, found.interpolations, found.shape),
             f"{rows} ways of {steps} steps between the latents of two {kind} each.",
             "Means of the data along straight lines in the latents, from the guide's draw for one datum to that for "
             "another.",

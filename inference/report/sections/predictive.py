@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from inference.report.blocks import Block, Note, Picture, Section, Table, Text
 from inference.report.evidence import Evidence
 from inference.report.figures import loo_khat_figure, loo_pit_figure, ppc_figure, sensitivity_figure
 from inference.report.glossary import terms_for
-from inference.report.words import measured, number
+from inference.report.sensitivity import MOST
+from inference.report.words import ends, measured, number
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,7 +41,7 @@ def _blocks(evidence: Evidence) -> Iterator[Block]:
         yield Table("predictive-checks", str(evidence.predictive).splitlines()[0].capitalize(), frame, terms)
         for name in dict.fromkeys(frame["variable"]):
             yield Picture(
-                ppc_figure(tree, name),
+                partial(ppc_figure, tree, name),
                 f"Data of {name} and data drawn from the posterior: {_compared(frame[frame['variable'] == name])}.",
                 f"The distribution of {name}, and that of as many data drawn from the posterior.",
             )
@@ -53,8 +55,8 @@ def _blocks(evidence: Evidence) -> Iterator[Block]:
 def _compared(frame: pd.DataFrame) -> str:
     rows: list[dict[str, Any]] = frame.to_dict("records")  # type: ignore[assignment]
     return "; ".join(
-        f"{row['statistic']} {number(row['observed'])} against {number(row['predicted'])} (sd {number(row['sd'])}, "
-        f"p {number(row['p_value'])})"
+        f"{row['statistic']} {number(row['observed'])} against {number(row['predicted'])} (sd {number(row['sd'])}, p "
+        f"{number(row['p_value'])})"
         for row in rows
     )
 
@@ -75,29 +77,21 @@ def _left_out(tree: xr.DataTree, name: str) -> Iterator[Block]:
     khat = np.asarray(found.pareto_k, dtype=float).reshape(-1)
     high = int((~(khat <= found.good_k)).sum())
     yield Text(
-        f"Leaving out each of {len(khat)} observations of {name} in turn: elpd {measured(found.elpd, found.se)} "
-        "nats, "
+        f"Leaving out each of {len(khat)} observations of {name} in turn: elpd {measured(found.elpd, found.se)} nats, "
         f"{number(found.p)} parameters in effect; k-hat is above {number(found.good_k)} for {high} of them."
     )
     yield Picture(
-        loo_khat_figure(khat, float(found.good_k)),
-        f"k-hat of leaving out each of {len(khat)} observations of {name}: at most {number(np.nanmax(khat))}, {high} "
-        "above "
-        f"{number(found.good_k)}.",
+        partial(loo_khat_figure, khat, float(found.good_k)),
+        f"k-hat of leaving out each of {len(khat)} observations of {name}: at most {number(ends(khat)[2])}, {high} "
+        f"above {number(found.good_k)}.",
         "How hard each observation is to leave out; above the line its leave-one-out number cannot be relied on.",
     )
     if {"posterior_predictive", "observed_data"} <= set(tree.children) and name in tree["posterior_predictive"]:
-        try:
-            figure = loo_pit_figure(tree, name)
-        except (ValueError, KeyError, TypeError) as error:
-            yield Note(f"The LOO-PIT of {name} could not be had: {error}")
-            return
         yield Picture(
-            figure,
+            partial(loo_pit_figure, tree, name),
             f"Leave-one-out probability integral transform of {len(khat)} observations of {name} against uniform ones.",
             "Where each observation falls in what the others predict of it; uniform, within the band, where "
-            "predictions are "
-            "calibrated.",
+            "predictions are calibrated.",
         )
 
 
@@ -119,14 +113,14 @@ def _sensitivity(frame: pd.DataFrame) -> Iterator[Block]:
     conflicts = [str(name) for name in frame.index[frame["diagnosis"].str.contains("conflict")]]
     said = f"in conflict: {', '.join(conflicts[:5])}" if conflicts else "no conflict of prior and data"
     yield Picture(
-        sensitivity_figure(frame),
+        partial(sensitivity_figure, frame),
         f"Sensitivity of {len(frame)} parameters to the prior, at most {number(frame['prior'].max())}, and to the "
-        "likelihood, "
-        f"at most {number(frame['likelihood'].max())}; {said}.",
-        "How far each posterior moves if the prior, or the likelihood, is raised to a power near one; from 0.05 on it "
-        "depends "
-        "on it. Dependence on both speaks of a conflict between prior and data.",
+        f"likelihood, at most {number(frame['likelihood'].max())}; {said}.",
+        "How far each posterior moves if the prior, or the likelihood, is raised to a power near one; from 0.05 on "
+        "it depends on it. Dependence on both speaks of a conflict between prior and data.",
     )
     order = frame[["prior", "likelihood"]].max(axis=1).sort_values(ascending=False, na_position="first").index
+    if len(frame) == MOST:
+        yield Note(f"Sensitivity was reckoned of the first {MOST} parameters: call `arviz_stats.psense` for others.")
     table = frame.loc[order].rename_axis("parameter").reset_index()
     yield Table("sensitivity", "Sensitivity to power scaling", table, terms_for(map(str, table.columns)), top=10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pandas as pd
 
@@ -36,7 +37,7 @@ def _blocks(evidence: Evidence, metrics: pd.DataFrame) -> Iterator[Block]:
             best = metrics["validation"].max()
             held = f" The best validation score is {number(best)}."
         yield Picture(
-            loss_figure(metrics),
+            partial(loss_figure, metrics),
             f"Loss over {number(last.get('step'))} updates, from {number(metrics['loss'].iloc[0])} to "
             f"{number(last['loss'])} nats per datum.{held}",
             "The loss of each report, and minus the validation score where there is one; nats per datum, lower is "
@@ -50,7 +51,7 @@ def _blocks(evidence: Evidence, metrics: pd.DataFrame) -> Iterator[Block]:
             ", ".join(f"{name} {number(value)}" for name, value in parts.items()) or "gradient norm and learning rate"
         )
         yield Picture(
-            parts_figure(metrics),
+            partial(parts_figure, metrics),
             f"Parts of the loss as training goes on; at the end {said}.",
             "What the loss is made of: the log likelihood of the data, and the KL of each latent site from its prior.",
         )
