@@ -17,6 +17,7 @@ from benchmarks.harness import Settings
 from benchmarks.report import markdown, quartiles
 from examples import digits
 from inference.report import Evidence, Examination, report
+from inference.report.figures import forest_figure, rank_figure
 
 SECONDS, MEGABYTES = 10.0, 5.0
 """What a page may take, and how large it may be."""
@@ -39,7 +40,29 @@ def table(settings: Settings) -> str:
             found = quartiles(seconds)
             met = "met" if found.middle <= SECONDS and size <= MEGABYTES else "**missed**"
             lines.append([name, str(found), f"{size:.2f}", f"<= {SECONDS:.0f} s, <= {MEGABYTES:.0f} MB: {met}"])
-    return markdown(["page", "s [quartiles]", "MB", "asked"], lines)
+    return f"{markdown(['page', 's [quartiles]', 'MB', 'asked'], lines)}\n\n{against_arviz()}"
+
+
+def against_arviz() -> str:
+    """Two figures of 64 chains, ours and those of `arviz_plots`, a time each where one takes so long."""
+    import arviz_plots
+    import matplotlib.pyplot as plt
+
+    tree, names = draws(64, 300, 4), [f"theta[{i}]" for i in range(4)]
+    pairs = {
+        "ranks": (lambda: rank_figure(tree, names), lambda: arviz_plots.plot_rank(tree, backend="matplotlib")),
+        "forest": (lambda: forest_figure(tree, names), lambda: arviz_plots.plot_forest(tree, backend="matplotlib")),
+    }
+    lines = []
+    for name, figures in pairs.items():
+        seconds = []
+        for figure in figures:
+            begun = time.perf_counter()
+            figure()
+            seconds.append(time.perf_counter() - begun)
+            plt.close("all")
+        lines.append([name, *(f"{one:.2f}" for one in seconds)])
+    return markdown(["figure of 4 parameters, 64 chains x 300", "ours, s", "arviz_plots, s"], lines)
 
 
 def timed(write: Callable[[Path], object], path: Path) -> float:

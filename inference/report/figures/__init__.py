@@ -17,8 +17,9 @@ from inference.report.figures.clusters import confusion_figure, usage_figure
 from inference.report.figures.differences import differences_figure
 from inference.report.figures.guide import guide_figure, khat_figure
 from inference.report.figures.latents import kl_figure, projection_figure
+from inference.report.figures.leaving_out import loo_khat_figure, loo_pit_figure
 from inference.report.figures.pictures import grid_figure, pairs_figure, strips_figure
-from inference.report.figures.predictive import loo_khat_figure, loo_pit_figure, ppc_figure, sensitivity_figure
+from inference.report.figures.predictive import ppc_figure, sensitivity_figure
 from inference.report.figures.ranks import rank_figure
 from inference.report.figures.style import styled
 from inference.report.figures.training import loss_figure, parts_figure

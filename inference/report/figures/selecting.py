@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["drawn", "panels_of", "quiet", "selected", "varies", "why_not"]
+__all__ = ["drawn", "groups_of", "panels_of", "quiet", "selected", "side_by_side", "varies", "why_not"]
 
 
 def selected(tree: xr.DataTree, names: Sequence[str]) -> dict[str, Any]:
@@ -67,6 +67,23 @@ def panels_of(count: int, columns: int, height: float) -> tuple[Figure, list[Axe
     for axes in grid[count:]:
         axes.set_visible(False)
     return figure, grid
+
+
+def groups_of(tree: xr.DataTree, variable: str, *groups: str) -> dict[str, xr.DataArray]:
+    """The variable of each group."""
+    for group in groups:
+        if group not in tree.children or variable not in tree[group].data_vars:
+            raise ValueError(f"`tree` has no `{variable}` in its group `{group}`, expected it: sample it there too")
+    return {group: tree[group].to_dataset()[variable] for group in groups}
+
+
+def side_by_side(observed: xr.DataArray, drawn: xr.DataArray) -> tuple[Any, Any]:
+    """Observations `(n,)` and what there is of each in every draw, `(S, n)`."""
+    if "chain" in observed.dims or set(drawn.dims) != {"chain", "draw", *observed.dims}:
+        expected = ", ".join(map(str, ("chain", "draw", *observed.dims)))
+        raise ValueError(f"`tree` has draws of `{drawn.name}` over {drawn.dims}, expected {expected}")
+    data = observed.to_numpy().astype(float).ravel()
+    return data, drawn.transpose("chain", "draw", *observed.dims).to_numpy().reshape(-1, data.size)
 
 
 def drawn(plot: Callable[..., Any], *args: Any, **kwargs: Any) -> Figure:

@@ -13,7 +13,7 @@ from inference.report.blocks import Block, Note, Picture, Section, Table, Text
 from inference.report.evidence import Evidence
 from inference.report.figures import loo_khat_figure, loo_pit_figure, ppc_figure, sensitivity_figure
 from inference.report.glossary import terms_for
-from inference.report.sensitivity import MOST
+from inference.report.sensitivity import MOST, SENSITIVE
 from inference.report.words import ends, measured, number
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _sensitivity(frame: pd.DataFrame) -> Iterator[Block]:
     conflicts = [str(name) for name in frame.index[frame["diagnosis"].str.contains("conflict")]]
     said = f"in conflict: {', '.join(conflicts[:5])}" if conflicts else "no conflict of prior and data"
     yield Picture(
-        partial(sensitivity_figure, frame),
+        partial(sensitivity_figure, frame, limit=SENSITIVE),
         f"Sensitivity of {len(frame)} parameters to the prior, at most {number(frame['prior'].max())}, and to the "
         f"likelihood, at most {number(frame['likelihood'].max())}; {said}.",
         "How far each posterior moves if the prior, or the likelihood, is raised to a power near one; from 0.05 on "
