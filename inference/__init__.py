@@ -1,5 +1,7 @@
 """Engines that fit, judge and diagnose any Pyro model/guide pair; they know no model of ours."""
 
+from inference.adversarial import Adversarial, density_ratio
+from inference.ancestral import Ancestral, ancestral, inpaint
 from inference.annealing import AnnealingWarning, ais, bdmc
 from inference.assignments import assign
 from inference.bounds import (
@@ -25,6 +27,8 @@ from inference.checkpoint import CheckpointError
 from inference.clusters import ClusterScores, cluster_scores
 from inference.codes import latent_codes
 from inference.compare import CrossedBoundsError, Ladder, compare_bounds
+from inference.contrastive import ContrastiveDivergence, ExactLikelihood, PersistentContrastiveDivergence
+from inference.denoising import Denoising
 from inference.density import FlatDensity
 from inference.diagnostics import (
     Calibration,
@@ -42,7 +46,9 @@ from inference.diagnostics import (
     save_tree,
 )
 from inference.diagnostics.sources import to_datatree
+from inference.diffusion_bound import DiffusionBound, diffusion_bound
 from inference.draws import log_weights
+from inference.energies import EnergyLikelihood, energy_likelihood
 from inference.estimators import (
     STL,
     VIMCO,
@@ -67,6 +73,7 @@ from inference.mcmc import sample, sample_latents, sbc
 from inference.neighbours import NeighbourErrors, knn_error
 from inference.objectives import LossParts, Objective, Phase, Task, Variational
 from inference.optim import adam, burda_schedule
+from inference.partition import LogZ, annealed_log_z, exact_log_z
 from inference.reconstruction import Reconstruction
 from inference.report import Evidence, Report, examine, examine_worst, report
 from inference.runs import Run, RunError
@@ -89,6 +96,8 @@ __all__ = [
     "STL",
     "TVO",
     "VIMCO",
+    "Adversarial",
+    "Ancestral",
     "Annealing",
     "AnnealingWarning",
     "Augmented",
@@ -100,12 +109,17 @@ __all__ = [
     "Collapse",
     "CollapseWarning",
     "ComponentUsage",
+    "ContrastiveDivergence",
     "CrossedBoundsError",
     "DReG",
+    "Denoising",
     "Diagnosis",
+    "DiffusionBound",
     "DivergedError",
+    "EnergyLikelihood",
     "Enumeration",
     "Evidence",
+    "ExactLikelihood",
     "ExactLogLikelihood",
     "FewParticlesWarning",
     "Fitted",
@@ -116,10 +130,12 @@ __all__ = [
     "GumbelSoftmax",
     "Ladder",
     "LogLikelihood",
+    "LogZ",
     "LossParts",
     "NeighbourErrors",
     "Objective",
     "Pathwise",
+    "PersistentContrastiveDivergence",
     "Phase",
     "PredictiveCheck",
     "Reconstruction",
@@ -143,6 +159,8 @@ __all__ = [
     "active_units",
     "adam",
     "ais",
+    "ancestral",
+    "annealed_log_z",
     "assign",
     "bdmc",
     "bound",
@@ -150,17 +168,22 @@ __all__ = [
     "cluster_scores",
     "compare_bounds",
     "component_usage",
+    "density_ratio",
     "diagnose",
+    "diffusion_bound",
     "effective_sample_size",
+    "energy_likelihood",
     "enumerate_latents",
     "estimate",
     "exact_log_likelihood",
+    "exact_log_z",
     "examine",
     "examine_worst",
     "find_collapse",
     "fit",
     "flushing_denormals",
     "gradient_snr",
+    "inpaint",
     "knn_error",
     "latent_codes",
     "load_tree",

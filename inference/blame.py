@@ -20,7 +20,7 @@ __all__ = ["blame"]
 def blame(
     pair: Pair,
     batch: Batch,
-    layout: Layout,
+    layout: Layout | None,
     parameters: Mapping[str, Tensor],
     gradients: Mapping[str, Tensor | None],
 ) -> str:
@@ -29,6 +29,17 @@ def blame(
     for name, value in parameters.items():
         if not bool(torch.isfinite(value).all()):
             return f"parameter `{name}` is not finite"
+    if layout is not None and (found := _blame_sites(pair, batch, layout)):
+        return found
+    for name, gradient in gradients.items():
+        if gradient is not None and not bool(torch.isfinite(gradient).all()):
+            return f"the gradient of `{name}` is not finite"
+    what = "its gradient is" if layout is None else "every site is when drawn again"
+    return f"the loss is not finite, though {what}"
+
+
+def _blame_sites(pair: Pair, batch: Batch, layout: Layout) -> str:
+    """The first site that is not finite, or why the pair does not run."""
     with torch.no_grad():
         try:
             traces = run_particles(pair, batch, 1, layout.without_strata())
@@ -41,10 +52,7 @@ def blame(
                     if bool(wrong.any()):
                         example = value[wrong].flatten()[0].item()
                         return f"site `{name}` has a {what} of {example}"
-    for name, gradient in gradients.items():
-        if gradient is not None and not bool(torch.isfinite(gradient).all()):
-            return f"the gradient of `{name}` is not finite"
-    return "the loss is not finite, though every site is when drawn again"
+    return ""
 
 
 def _why(pair: Pair, batch: Batch) -> str:

@@ -24,7 +24,7 @@ from inference.graph import Mode, check_mode
 from inference.loop import DivergedError, Loop
 from inference.objectives import Objective, Variational
 from inference.optim import Optimizers, ScheduleFactory, adam
-from inference.pair import Pair, first_tensor
+from inference.pair import Pair, first_tensor, no_guide
 from inference.progress import progress_bar
 from inference.runs import Run, RunError
 from inference.seeds import reseed, seeded
@@ -66,7 +66,7 @@ class Fitted:
 
 def fit(
     model: Program,
-    guide: Program,
+    guide: Program | None,
     data: Data | Batch,
     objective: Objective | None = None,
     *,
@@ -91,7 +91,8 @@ def fit(
 
     Args:
         model: any Pyro callable.
-        guide: any Pyro callable over the same latent sites.
+        guide: any Pyro callable over the same latent sites; with other kinds of model what its objective says, such as
+            a discriminator, or `None`.
         data: a dataset, or a tensor, tuple or mapping of tensors.
         objective: what to minimise; by default the ELBO with one particle.
         epochs: passes over the data; give these or `steps`.
@@ -137,13 +138,15 @@ def fit(
     _check_arguments(epochs, steps, batch_size, clip_norm, patience, validation, report_every)
     with seeded(seed, device_of(data)):
         first = data.batch(torch.arange(min(batch_size, len(data))))
-        pair, device = Pair(model, guide), first_tensor(first).device
+        objective = objective or Variational()
+        modules_only = bool(getattr(objective, "modules_only", False))
+        pair, device = Pair(model, guide or no_guide, modules_only), first_tensor(first).device
         with pair.mode(training=True):
-            task = (objective or Variational()).task(pair, first)
+            task = objective.task(pair, first)
             total = steps or (epochs or 0) * math.ceil(len(data) / batch_size)
             loop = Loop(pair, task, data, validation, first, device, seed, batch_size, clip_norm, patience, mode, total)
             loop.set_up(optimizer or adam(), schedule)
-            settings = {"objective": repr(objective or Variational()), **loop.settings()}
+            settings = {"objective": repr(objective), **loop.settings()}
             loop.run = _open_run(out, settings, recipe, resume=resume)
             saved = loop.run.latest() if loop.run is not None else None
             if saved is not None:

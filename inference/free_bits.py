@@ -81,6 +81,7 @@ class FreeBits:
     def task(self, pair: Pair, batch: Batch) -> Task:
         """The one phase of the ELBO, with the floors; refuse a site that has no KL of its own."""
         plain = Variational(self.bound, self.num_particles).task(pair, batch)
+        assert plain.layout is not None
         analytic = closed_form_sites(pair, batch, plain.layout) if self.bound.kl == "analytic" else ()
         setting = Setting(pair, plain.layout, self.bound, self.num_particles, analytic)
         with seeded(None, first_tensor(batch).device), pair.mode(training=False), torch.no_grad():

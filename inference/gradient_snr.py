@@ -199,6 +199,7 @@ class _Runs:
 
     def __init__(self, pair: Pair, x: Batch, objective: Variational, num_repeats: int, mode: Mode) -> None:
         task = objective.task(pair, x)
+        assert task.layout is not None
         self.estimator, self.layout, self.x = objective.estimator, task.layout, x
         self.loss, self.parameters = task.phases[0].loss, list(task.phases[0].parameters.values())
         self.step = torch.zeros((), device=first_tensor(x).device)

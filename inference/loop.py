@@ -265,6 +265,7 @@ class Loop:
                 "optimizers": [o.state_dict() for o in self.optimizers],
                 "schedules": [s.state_dict() for s in self.schedules],
                 "rng": rng_state(self.device),
+                "task": {name: value.clone() for name, value in self.task.state.items()},
             },
             progress={name: getattr(self, name) for name in progress},
         )
@@ -287,6 +288,8 @@ class Loop:
         for schedule, state in zip(self.schedules, checkpoint.training["schedules"], strict=True):
             schedule.load_state_dict(state)
         set_rng_state(checkpoint.training["rng"], self.device)
+        for name, value in checkpoint.training.get("task", {}).items():
+            self.task.state[name].copy_(value)
         self.step = checkpoint.step
         for name, value in checkpoint.progress.items():
             setattr(self, name, value)

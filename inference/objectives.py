@@ -1,7 +1,7 @@
 r"""What training minimises: an objective is an ordered list of phases.
 
 A phase has a name, the parameters it moves, and a loss that comes back in parts. Maximising a bound is one phase;
-wake-sleep is two, a GAN will be two, an adversarial autoencoder three. `fit` steps the phases and knows nothing else.
+wake-sleep is two, a GAN is two, an adversarial autoencoder three. `fit` steps the phases and knows nothing else.
 """
 
 from __future__ import annotations
@@ -66,17 +66,24 @@ class Task:
     Attributes:
         phases: in the order they are stepped on every batch.
         score: one value per datum of a batch, higher is better, for validation; `None` where there is none.
-        layout: how the pair is run.
+        layout: how the pair is run; `None` where no loss weighs its programs.
+        state: tensors that training carries along beside the parameters, written in place: persistent chains. They
+            are in every checkpoint.
     """
 
     phases: tuple[Phase, ...]
     score: Callable[[Batch], Tensor] | None
-    layout: Layout
+    layout: Layout | None = None
+    state: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @runtime_checkable
 class Objective(Protocol):
-    """Anything that turns a pair and a first batch into phases; the batch is for inspection only."""
+    """Anything that turns a pair and a first batch into phases; the batch is for inspection only.
+
+    One that does not call model and guide on a batch as Pyro programs (an energy, a sampler and its critic) says so by
+    an attribute `modules_only = True`; then nothing runs them to look for parameters in Pyro's store.
+    """
 
     def task(self, pair: Pair, batch: Batch) -> Task: ...
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from inference.seeds import seeded
 from ppmodels.contracts import Batch, Program
 
-__all__ = ["Pair", "call", "first_tensor", "size_of"]
+__all__ = ["Pair", "call", "first_tensor", "no_guide", "size_of"]
 
 
 def call(program: Program, batch: Batch) -> Any:
@@ -32,6 +32,10 @@ def call(program: Program, batch: Batch) -> Any:
     if isinstance(batch, Mapping):
         return program(**batch)
     return program(*batch)
+
+
+def no_guide(*args: Any, **kwargs: Any) -> None:
+    """The guide of a model without latents to infer."""
 
 
 def first_tensor(batch: Batch) -> Tensor:
@@ -90,6 +94,8 @@ class Pair:
 
     model: Program
     guide: Program
+    modules_only: bool = False
+    """Whether they are just modules, to be called otherwise than with a batch: none is run to see what it holds."""
 
     def modules(self) -> dict[str, nn.Module]:
         """The modules behind the pair, once each: `{"model": ..., "guide": ...}`."""
@@ -134,6 +140,8 @@ class Pair:
 
     def stored(self, batch: Batch) -> dict[str, Tensor]:
         """The unconstrained leaves in Pyro's parameter store that this pair touches."""
+        if self.modules_only:
+            return {}
         with seeded(None, first_tensor(batch).device), self.mode(training=False), torch.no_grad():
             guide_trace, model_trace = self.traces(batch)
         store = pyro.get_param_store()

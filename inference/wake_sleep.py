@@ -126,6 +126,7 @@ class WakeSleep:
         bound, estimator = IWAE(), ReweightedWakeSleep(weight=self.wake)
         whole = Variational(bound, self.num_particles, estimator=estimator, vectorize=self.vectorize).task(pair, batch)
         (climb,), layout = whole.phases, whole.layout
+        assert layout is not None
         model, guide = _apart(Setting(pair, layout, bound, 1), batch, climb)
         wake = Phase("wake", model | (guide if self.wake else {}), climb.loss)
         if not self.sleep:

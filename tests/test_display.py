@@ -32,7 +32,10 @@ from inference import (
 from inference.bracket import Row
 from inference.diagnostics.units import ActiveUnits
 from inference.diagnostics.verdicts import absent, judged
+from inference.diffusion_bound import DiffusionBound
 from inference.display import fragment, spread
+from inference.energies import EnergyLikelihood
+from inference.partition import LogZ
 from inference.report import Judgement, Report, Verdict
 
 EVIL = "<script>alert(1)</script>"
@@ -130,9 +133,23 @@ RESULTS: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
         ["ranks among 20 draws", "0.5000", "max rhat: nan"],
     ),
     "PredictiveCheck": (predictive, ["does not make such data", "12.3"]),
+    "LogZ": (lambda _: LogZ(EVIL, 2.25, NAN, 3.25, 0.1, 1.0), ["1.000 apart", "2.250", "3.250"]),
+    "EnergyLikelihood": (
+        lambda _: EnergyLikelihood(THREE + 1, LogZ(EVIL, 1.0, 0.0, 3.0, NAN, 1.0)),
+        ["log p of 3 data", "2.250", "0.2500"],
+    ),
+    "DiffusionBound": (
+        lambda _: DiffusionBound(THREE, THREE, THREE[None], torch.tensor([NAN, 12.345]), 64),
+        ["2.25 nats", "12.3", "T = 1"],
+    ),
     "Run": (run, ["seed: 1234", "50"]),
 }
-NAMELESS = {"LogLikelihood", "ClusterScores", "ExactLogLikelihood"}  # nothing in them is named by a user
+NAMELESS = {
+    "LogLikelihood",
+    "ClusterScores",
+    "ExactLogLikelihood",
+    "DiffusionBound",
+}  # nothing in them is named by a user
 
 
 def text_of(html: str) -> str:

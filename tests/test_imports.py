@@ -31,6 +31,7 @@ ROOMS = {
     "ppmodels.relaxed": "conditionals",
     "ppmodels.priors": "priors",
     "ppmodels.data": "data",
+    "ppmodels.heartbeat": "data",
     "ppmodels.labels": "data",
     "ppmodels.sources": "data",
     "ppmodels.studies": "data",

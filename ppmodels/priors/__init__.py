@@ -31,6 +31,7 @@ from .normal import Normal, StandardNormal
 from .processes import StickBreakingMixture
 from .sparse import Horseshoe, SpikeAndSlab
 from .sticks import DirichletSticks, StickBreaking
+from .uniform import UniformPrior
 from .vamp import VampPrior
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "StickBreaking",
     "StickBreakingMixture",
     "StudentT",
+    "UniformPrior",
     "VampPrior",
     "as_prior",
     "check_prior",
