@@ -5,6 +5,7 @@ a chi-square may have a p-value down to 1e-3.
 """
 
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from scipy import integrate, stats
 from torch import Tensor
 from torch.func import functional_call, grad, stack_module_state, vmap
 
+from examples import boltzmann
 from guides import MeanFieldBernoulli
 from inference.contrastive import ContrastiveDivergence, ExactLikelihood, PersistentContrastiveDivergence
 from inference.draws import log_weights
@@ -485,3 +487,15 @@ def test_models_that_an_objective_cannot_train() -> None:
         fit(RBM(30, 21), None, torch.zeros(10, 30), ExactLikelihood(), steps=1)
     with pytest.raises(ValueError, match="`validation` is given, but the objective has no score"):
         fit(RBM(3, 2), None, x, ContrastiveDivergence(), steps=1, validation=x)
+
+
+def test_the_example(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.set_default_dtype(torch.float32)
+    boltzmann.main(epochs=2, hidden=5, out=tmp_path)
+    out = capsys.readouterr().out
+    exact, low, high = (
+        float(re.findall(end, out)[0]) for end in (r"= ([\d.]+)", r"in \[([\d.]+)", r", ([\d.]+)\] nats")
+    )
+    assert low < exact < high
+    assert "by 32 states" in out
+    assert {path.name for path in tmp_path.iterdir()} == {"rbm.png", "belief.png"}

@@ -29,6 +29,7 @@ from inference.samples import (
     precision_recall,
     train_classifier,
 )
+from inference.samples.distances import distance_blocks
 from ppmodels.data import mnist
 from ppmodels.toys import grid, ring
 from tests.test_display import text_of
@@ -190,6 +191,9 @@ def test_mmd_is_the_u_statistic(chunk: int | None) -> None:
     x, y = normals(12, 3), normals(17, 3, seed=1, loc=0.5)
     found = mmd(x, y, bandwidths=(0.5, 2.0), permutations=3, chunk=chunk)
     assert found.value == pytest.approx(by_pairs(x, y, (0.5, 2.0)), abs=1e-12)
+    xx, yy, xy = (kernel(a, b, (0.5, 2.0)) for a, b in ((x, x), (y, y), (x, y)))
+    h_x, h_y = (xx.sum(1) - 2) / 11 - xy.mean(1), (yy.sum(1) - 2) / 16 - xy.mean(0)
+    assert found.se == pytest.approx(2 * math.sqrt(h_x.var(ddof=1) / 12 + h_y.var(ddof=1) / 17))
 
 
 def test_relabellings_are_u_statistics_of_relabelled_rows() -> None:
@@ -409,6 +413,14 @@ def test_points_on_the_edge_of_a_ball_are_in_it() -> None:
 
     found = precision_recall(a, b, k=2)
     assert (found.precision, found.recall) == (share(a, b, 2), share(b, a, 2))
+
+
+def test_balls_without_an_extent_hold_their_own_copies() -> None:
+    """Each datum four times, in so many numbers that products are rounded: radii are zero, and so are distances."""
+    copies = normals(40, 300).repeat(4, 1)
+    assert float(torch.cat([*distance_blocks(copies, copies, 7)]).diagonal().abs().max()) == 0
+    found = precision_recall(copies.flip(0), copies, chunk=7)
+    assert (found.precision, found.recall) == (1, 1)
 
 
 def test_nearest_training_data_are_those_of_scikit_learn() -> None:
