@@ -23,8 +23,8 @@ from inference.energies import energy_likelihood
 from inference.fit import fit
 from inference.partition import annealed_log_z, exact_log_z
 from ppmodels.data import Dataset, mnist
-from ppmodels.rbm import RBM, log_odds
-from ppmodels.units import BernoulliUnits
+from ppmodels.rbm import RBM
+from ppmodels.units import BernoulliUnits, log_odds
 
 CENTRE = {"plain": 0.0, "centred": 0.01}
 MOST_EXACT = 20

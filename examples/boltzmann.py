@@ -29,9 +29,9 @@ from inference import (
 from ppmodels.cli.pictures import grid, save
 from ppmodels.data import digits
 from ppmodels.helmholtz import SigmoidBeliefNetwork
-from ppmodels.rbm import RBM, log_odds
+from ppmodels.rbm import RBM
 from ppmodels.rbm_prior import RBMPrior
-from ppmodels.units import BernoulliUnits
+from ppmodels.units import BernoulliUnits, log_odds
 
 
 def learn(x: torch.Tensor, hidden: int, epochs: int) -> RBM:

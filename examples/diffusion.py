@@ -17,8 +17,7 @@ from matplotlib.figure import Figure
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from inference import adam, fit
-from inference.denoising import Denoising, ancestral, diffusion_bound, inpaint
+from inference import Denoising, adam, ancestral, diffusion_bound, fit, inpaint
 from ppmodels.clocks import TimeMLP, sinusoids
 from ppmodels.contracts import Data
 from ppmodels.diffusion import Diffusion

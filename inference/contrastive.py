@@ -89,8 +89,9 @@ class ContrastiveDivergence:
 
     Attributes:
         k: sweeps.
-        centre: how fast the offsets of a model that has them follow the means of its units; 0 leaves them where they
-            are. The gradient is the centred one from then on (Melchior, Fischer and Wiskott 2016).
+        centre: how fast the offsets of a model that has them follow the means of its units, by `model.centre(x, rate)`
+            before every update; 0 leaves them where they are. The gradient is the centred one from then on (Melchior,
+            Fischer and Wiskott 2016).
 
     References:
         Training Products of Experts by Minimizing Contrastive Divergence (Hinton, 2002)
@@ -105,7 +106,7 @@ class ContrastiveDivergence:
 
     def task(self, pair: Pair, batch: Batch) -> Task:
         """One phase, "contrast"."""
-        model = _restricted(pair)
+        model = _restricted(pair, self.centre)
         contrast = _Contrast(model, self.k, self.centre)
 
         def loss(batch: Batch, step: Tensor) -> LossParts:
@@ -142,7 +143,7 @@ class PersistentContrastiveDivergence:
 
     def task(self, pair: Pair, batch: Batch) -> Task:
         """One phase, "contrast", and the chains: the hidden units, from which the data of the next sweep are drawn."""
-        model = _restricted(pair)
+        model = _restricted(pair, self.centre)
         chains = self.num_chains or size_of(batch)
         with torch.no_grad(), validating(enabled=False):
             x = first_tensor(batch)
@@ -166,28 +167,19 @@ class _Contrast:
     def __call__(self, x: Tensor, chains: Tensor | None) -> LossParts:
         model = self.model
         if self.centre:
-            self._centre(x)
+            cast(Any, model).centre(x, self.centre)
         at_data = model.hidden(x)
-        h = at_data.sample() if chains is None else chains
-        for sweep in range(self.k):
-            with torch.no_grad():
-                v = model.visible(h).sample()  # (chains, num_visible)
-            at_chains = model.hidden(v)
-            if sweep + 1 < self.k or chains is not None:
-                h = at_chains.sample()
+        h = at_data.sample() if chains is None else chains  # (chains, num_hidden)
+        with torch.no_grad():
+            for _ in range(self.k - 1):
+                h = model.hidden(model.visible(h).sample()).sample()
+            v = model.visible(h).sample()  # (chains, num_visible)
+        at_chains = model.hidden(v)
         if chains is not None:
-            chains.copy_(h)
-        data, model_ = (model.free_energy(*pair).mean() for pair in ((x, at_data), (v, at_chains)))
-        parts = {"loss": data - model_, "free_energy": data}
-        return LossParts(data - model_, {name: value.detach() for name, value in parts.items()})
-
-    @torch.no_grad()
-    def _centre(self, x: Tensor) -> None:
-        """Let the offsets follow the means of data and of their causes."""
-        model = cast(Any, self.model)
-        statistic = model.visible_units.statistic(x).mean(0)
-        la = self.model.hidden(x).mean.mean(0)
-        model.move_offsets(model.mu.lerp(statistic, self.centre), model.la.lerp(la, self.centre))
+            chains.copy_(at_chains.sample())
+        of_data = model.free_energy(x, at_data).mean()
+        loss = of_data - model.free_energy(v, at_chains).mean()
+        return LossParts(loss, {"loss": loss.detach(), "free_energy": of_data.detach()})
 
 
 def _check(objective: ContrastiveDivergence | PersistentContrastiveDivergence) -> None:
@@ -207,8 +199,9 @@ def _energy_of(pair: Pair, *needs: str) -> Any:
     return pair.model
 
 
-def _restricted(pair: Pair) -> RestrictedEnergy:
-    return cast(RestrictedEnergy, _energy_of(pair, "free_energy", "hidden", "visible"))
+def _restricted(pair: Pair, centre: float) -> RestrictedEnergy:
+    needs = ("free_energy", "hidden", "visible", *(["centre"] if centre else []))
+    return cast(RestrictedEnergy, _energy_of(pair, *needs))
 
 
 def _parameters(pair: Pair, batch: Batch) -> Mapping[str, Tensor]:

@@ -20,15 +20,13 @@ from typing import ClassVar, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor
 
-from inference.ancestral import Ancestral, ancestral, inpaint
-from inference.diffusion_bound import DiffusionBound, diffusion_bound
 from inference.objectives import LossParts, Phase, Task
 from inference.pair import Pair, first_tensor
 from inference.seeds import seeded
 from inference.unrolled import as_chain, drawn, end_term, step_term
 from ppmodels.contracts import Batch, Transition
 
-__all__ = ["Ancestral", "Denoising", "DiffusionBound", "ancestral", "diffusion_bound", "inpaint"]
+__all__ = ["Denoising"]
 
 
 @runtime_checkable

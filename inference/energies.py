@@ -33,13 +33,10 @@ class EnergyLikelihood:
     def to_frame(self) -> pd.DataFrame:
         """A row for each side, or one for the exact value: the mean over data, its error over data, and of the draws.
 
-        `low` and `high` are the ends of a 95 % interval of the mean over these data, the draws' error alone.
+        `low` and `high` allow for the draws' error alone, as far as the ends of `log_z` do.
         """
-        mean, se, z = (
-            float(self.unnormalised.mean()),
-            float(self.unnormalised.std()) / math.sqrt(len(self.unnormalised)),
-            self.log_z,
-        )
+        mean, z = float(self.unnormalised.mean()), self.log_z
+        se = float(self.unnormalised.std()) / math.sqrt(len(self.unnormalised))
         assert z.upper is not None  # or it would not have been made
         rows = [("exact", "exact", z.upper, 0.0)]
         if z.method != "exact":

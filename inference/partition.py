@@ -106,8 +106,7 @@ def smallest_side(model: Energy) -> tuple[int, Callable[[Tensor], Tensor]]:
 def log_partition(model: Energy) -> Tensor:
     """log Z by enumeration, 0-d, with its gradient: for small models, all of whose states are in memory at once."""
     bits, free_energy = smallest_side(model)
-    device = free_energy(torch.zeros(1, dtype=torch.long, device=_device(model))).device
-    return torch.logsumexp(-free_energy(torch.arange(2**bits, device=device)), 0)
+    return torch.logsumexp(-free_energy(torch.arange(2**bits, device=_device(model))), 0)  # over (2^bits,)
 
 
 @torch.no_grad()
@@ -171,6 +170,10 @@ def annealed_log_z(
     for name, value in {"num_temperatures": num_temperatures, "num_chains": num_chains}.items():
         if not isinstance(value, int) or value < 2:
             raise ValueError(f"`{name}` is {value}, expected a whole number, at least 2")
+    if not isinstance(sweeps, int) or sweeps < 0:
+        raise ValueError(f"`sweeps` is {sweeps}, expected a whole number, 0 for none")
+    if start is not None and len(start) < 2:
+        raise ValueError(f"`start` has {len(start)} rows, expected at least 2 chains: one alone has no error")
     begun = time.monotonic()
     path: Any = model if hasattr(model, "advance") else model.path()
     log_z0 = path.log_z0.double()
@@ -216,5 +219,6 @@ def _log_mean(log_w: Tensor) -> tuple[float, float]:
 
 
 def _device(model: Any) -> torch.device:
-    device: torch.device = next(model.parameters()).device
-    return device
+    """Where the parameters are; a model without any is on the CPU."""
+    parameters = model.parameters() if hasattr(model, "parameters") else ()
+    return next((value.device for value in parameters), torch.device("cpu"))

@@ -89,10 +89,7 @@ class BoltzmannMachine(nn.Module):
             beta: inverse temperature; from low to high it is annealing.
             clamp: leave the visible units as they are.
         """
-        s, coupling = s.clone(), self.coupling
-        for i in range(self.num_visible if clamp else 0, s.shape[-1]):
-            s[:, i] = torch.sigmoid(beta * (s @ coupling[i] + self.bias[i])).bernoulli()
-        return s
+        return _sweep(s, beta * self.coupling, beta * self.bias, first=self.num_visible if clamp else 0)
 
     @torch.no_grad()
     def sample(self, n: int = 1, *, sweeps: int = 1000) -> Tensor:
@@ -124,9 +121,14 @@ class BoltzmannPath:
 
     def advance(self, state: Tensor, here: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
         """The log ratio at `state`, `(n, units)` to `(n,)`, and a sweep at `there`."""
-        machine, coupling = self.machine, self.machine.coupling
+        machine = self.machine
         ratio = (there - here) * ((state @ machine.weight.triu(1)) * state).sum(-1)
-        state = state.clone()
-        for i in range(state.shape[-1]):
-            state[:, i] = torch.sigmoid(there * (state @ coupling[i]) + machine.bias[i]).bernoulli()
-        return ratio, state
+        return ratio, _sweep(state, there * machine.coupling, machine.bias)
+
+
+def _sweep(s: Tensor, coupling: Tensor, bias: Tensor, *, first: int = 0) -> Tensor:
+    """Draw every unit from `first` on, in order, given all others, `(n, units)`."""
+    s = s.clone()
+    for i in range(first, s.shape[-1]):
+        s[:, i] = torch.sigmoid(s @ coupling[i] + bias[i]).bernoulli()
+    return s

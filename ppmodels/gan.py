@@ -113,10 +113,8 @@ class Maxout(nn.Module):
 
     def __init__(self, in_features: int, out_features: int, pieces: int, *, init_range: float = 0.005) -> None:
         super().__init__()
-        self.in_features, self.out_features = (
-            check_size("in_features", in_features),
-            check_size("out_features", out_features),
-        )
+        self.in_features = check_size("in_features", in_features)
+        self.out_features = check_size("out_features", out_features)
         self.pieces = check_size("pieces", pieces)
         self.maps = _uniform(in_features, out_features * pieces, init_range)
 

@@ -18,7 +18,7 @@ from ppmodels.nets import check_size
 
 from .units import BernoulliUnits, Units, bits_of
 
-__all__ = ["RBM", "HiddenGuide", "RBMPath", "log_odds"]
+__all__ = ["RBM", "HiddenGuide", "RBMPath"]
 
 
 class RBM(nn.Module):
@@ -29,7 +29,7 @@ class RBM(nn.Module):
     where the units of the data say what :math:`E_{vis}` and :math:`s` are: for bits :math:`-b^\top v` and :math:`v`.
     The offsets :math:`\mu, \lambda` change which gradient is followed, not which laws there are: at zero it is the
     plain machine, near the means of the units the centred one, which learns better and the same on flipped data. What
-    trains it moves them, see `move_offsets`.
+    trains it moves them, see `centre`.
 
     As a Pyro program it is one over the hidden units given the visible: in the plate `data` site `h` is drawn from
     :math:`p(h \mid v)` and the factor `x` adds :math:`-F(v)`, so that the log joint is :math:`-E(v, h)`, short of
@@ -115,20 +115,25 @@ class RBM(nn.Module):
         """States of n Gibbs chains after so many sweeps, `(n, num_visible)`, from a fair coin for each hidden unit.
 
         Arguments:
-            n: how many chains.
+            n: how many chains; where `start` is given, as many as it has rows.
             sweeps: of both layers.
-            start: where the chains begin, `(n, num_visible)`.
+            start: where the chains begin, `(chains, num_visible)`.
             mean: give the means of the last sweep given the hidden units, smoother to look at than draws.
         """
-        h = (
-            self.weight.new_full((n, self.num_hidden), 0.5).bernoulli()
-            if start is None
-            else self.hidden(start).sample()
-        )
+        if start is None:
+            h = self.weight.new_full((n, self.num_hidden), 0.5).bernoulli()
+        else:
+            h = self.hidden(start).sample()
         for _ in range(check_size("sweeps", sweeps) - 1):
             h = self.hidden(self.visible(h).sample()).sample()
         last = self.visible(h)
         return last.mean if mean else last.sample()
+
+    @torch.no_grad()
+    def centre(self, x: Tensor, rate: float) -> None:
+        """Let the offsets follow the means of data, `(n, num_visible)`, and of their causes; the law stays as it is."""
+        mu, la = self.visible_units.statistic(x).mean(0), self.hidden(x).mean.mean(0)
+        self.move_offsets(self.mu.lerp(mu, rate), self.la.lerp(la, rate))
 
     @torch.no_grad()
     def move_offsets(self, mu: Tensor, la: Tensor) -> None:
@@ -213,13 +218,3 @@ class HiddenGuide(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         with pyro.plate("data", len(x), dim=-1):
             return pyro.sample("h", self.rbm.hidden(x))
-
-
-def log_odds(x: Tensor, *, smoothing: float = 1.0) -> Tensor:
-    """The log-odds of the mean of bits, so many on and off added to each, `(n, d)` to `(d,)`.
-
-    >>> log_odds(torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
-    tensor([1.0986, 0.0000])
-    """
-    on = x.sum(0) + smoothing
-    return torch.log(on) - torch.log(len(x) + 2 * smoothing - on)

@@ -14,7 +14,7 @@ from torch.nn.functional import softplus
 from ppmodels.distributions import as_vector
 from ppmodels.nets import check_size
 
-__all__ = ["BernoulliUnits", "GaussianUnits", "Units", "bits_of"]
+__all__ = ["BernoulliUnits", "GaussianUnits", "Units", "bits_of", "log_odds"]
 
 
 class Units(Protocol):
@@ -156,6 +156,16 @@ def bits_of(numbers: Tensor, bits: int, *, like: Tensor) -> Tensor:
     """
     places = torch.arange(bits - 1, -1, -1, device=numbers.device)
     return (numbers.unsqueeze(-1) >> places & 1).to(like)
+
+
+def log_odds(x: Tensor, *, smoothing: float = 1.0) -> Tensor:
+    """The log-odds of the mean of bits, so many on and off added to each, `(n, d)` to `(d,)`.
+
+    >>> log_odds(torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
+    tensor([1.0986, 0.0000])
+    """
+    on = x.sum(0) + smoothing
+    return torch.log(on) - torch.log(len(x) + 2 * smoothing - on)
 
 
 def _start(name: str, given: Tensor | None, size: int) -> Tensor:

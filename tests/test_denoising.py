@@ -12,7 +12,9 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from examples import diffusion
 from inference import adam, fit, log_weights
-from inference.denoising import Denoising, ancestral, diffusion_bound, inpaint
+from inference.ancestral import ancestral, inpaint
+from inference.denoising import Denoising
+from inference.diffusion_bound import diffusion_bound
 from inference.pair import Pair, no_guide
 from inference.unrolled import step_term
 from ppmodels.clocks import TimeMLP, bumps, sinusoids
