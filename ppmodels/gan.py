@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from .maxout import MaxoutNet, uniform_linear
 from .nets import ConvDecoder, ConvEncoder, Trunk, check_size, head
 from .priors import UniformPrior, as_prior
 
-__all__ = ["GAN", "ConvDiscriminator", "ConvGenerator", "Discriminator", "Maxout", "MaxoutNet", "paper_gan"]
+__all__ = ["GAN", "ConvDiscriminator", "ConvGenerator", "Discriminator", "paper_gan"]
 
 
 class GAN(nn.Module):
@@ -94,86 +95,6 @@ class Discriminator(nn.Module):
         return cast(Tensor, self.head(self.net(x))).squeeze(-1)
 
 
-class Maxout(nn.Module):
-    r"""A layer of units that are each the largest of some linear maps, :math:`h_i = \max_j (W_{ij} x + b_{ij})`.
-
-    Arguments:
-        in_features: the length of x.
-        out_features: the number of units i.
-        pieces: the number of maps j of each.
-        init_range: r; weights start uniform on (-r, r), biases at zero.
-
-    References:
-        Maxout Networks (Goodfellow, Warde-Farley, Mirza, Courville and Bengio, 2013), arXiv:1302.4389
-
-    Example:
-        >>> Maxout(784, 240, 5)(torch.zeros(7, 16, 784)).shape
-        torch.Size([7, 16, 240])
-    """
-
-    def __init__(self, in_features: int, out_features: int, pieces: int, *, init_range: float = 0.005) -> None:
-        super().__init__()
-        self.in_features = check_size("in_features", in_features)
-        self.out_features = check_size("out_features", out_features)
-        self.pieces = check_size("pieces", pieces)
-        self.maps = _uniform(in_features, out_features * pieces, init_range)
-
-    def forward(self, x: Tensor) -> Tensor:
-        maps = self.maps(x).unflatten(-1, (self.out_features, self.pieces))  # (..., out_features, pieces)
-        return cast(Tensor, maps.max(-1).values)
-
-
-class MaxoutNet(nn.Sequential):
-    """A trunk of maxout layers with dropout before each and after the last: the discriminator of the paper.
-
-    Arguments:
-        in_features: the length of x.
-        hidden: units and pieces of each layer.
-        dropout: the probabilities of dropping an input and a unit.
-        init_range: of the weights, also of a head on top, see `Maxout`.
-
-    Raises:
-        ValueError: a size is not positive, or a probability not in [0, 1).
-
-    References:
-        Generative Adversarial Networks (Goodfellow et al., 2014), arXiv:1406.2661; the sizes are those of the
-        authors' `mnist.yaml`
-
-    Example:
-        >>> Discriminator(MaxoutNet(784))(torch.zeros(16, 784)).shape
-        torch.Size([16])
-    """
-
-    def __init__(
-        self,
-        in_features: int,
-        hidden: Sequence[tuple[int, int]] = ((240, 5), (240, 5)),
-        *,
-        dropout: tuple[float, float] = (0.2, 0.5),
-        init_range: float = 0.005,
-    ) -> None:
-        if not all(0.0 <= p < 1.0 for p in dropout):
-            raise ValueError(f"`dropout` must be two probabilities in [0, 1), of an input and of a unit, got {dropout}")
-        layers: list[nn.Module] = [nn.Dropout(dropout[0])]
-        widths = [in_features, *(units for units, _ in hidden)]
-        for (before, after), (_, pieces) in zip(pairwise(widths), hidden, strict=True):
-            layers += [Maxout(before, after, pieces, init_range=init_range), nn.Dropout(dropout[1])]
-        super().__init__(*layers)
-        self.in_features, self.out_features, self.init_range = widths[0], widths[-1], init_range
-
-    def make_head(self, out_features: int) -> nn.Module:
-        """The last layer, with weights as small as the others."""
-        return _uniform(self.out_features, out_features, self.init_range)
-
-
-def _uniform(in_features: int, out_features: int, init_range: float) -> nn.Linear:
-    """A linear layer with weights uniform on (-r, r) and zero biases."""
-    layer = nn.Linear(in_features, out_features)
-    nn.init.uniform_(layer.weight, -init_range, init_range)
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
 def paper_gan(x_dim: int, data_mean: Tensor | None = None, *, hidden: int = 1200) -> tuple[GAN, Discriminator]:
     r"""The pair of the paper for grey images: 100-1200-1200 ReLU against two layers of maxout, 240 units of 5 pieces.
 
@@ -202,7 +123,7 @@ def paper_gan(x_dim: int, data_mean: Tensor | None = None, *, hidden: int = 1200
             f"`data_mean` must be {x_dim} numbers from 0 to 1, a pixel's mean each, got {tuple(mean.shape)}"
         )
     widths = [100, check_size("hidden", hidden), hidden, x_dim]
-    first, second, last = (_uniform(before, after, 0.05) for before, after in pairwise(widths))
+    first, second, last = (uniform_linear(before, after, 0.05) for before, after in pairwise(widths))
     with torch.no_grad():
         last.bias.copy_(mean.double().clamp(1e-7, 1 - 1e-7).logit())
     net = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), last, nn.Sigmoid())

@@ -28,6 +28,7 @@ from inference.partition import LogZ, annealed_log_z, exact_log_z, log_partition
 from ppmodels.boltzmann import BoltzmannMachine
 from ppmodels.contracts import AnnealingPath, Energy, RestrictedEnergy
 from ppmodels.helmholtz import SigmoidBeliefNetwork
+from ppmodels.priors import check_prior
 from ppmodels.rbm import RBM, HiddenGuide
 from ppmodels.rbm_prior import RBMPrior
 from ppmodels.units import BernoulliUnits, GaussianUnits, bits_of, log_odds
@@ -441,7 +442,9 @@ class TestAsPrograms:
 
     def test_the_law_of_the_prior_sums_to_one(self) -> None:
         rbm = an_rbm()
-        law = RBMPrior(rbm, exact_log_z(rbm).lower)()
+        prior = RBMPrior(rbm, exact_log_z(rbm).lower)
+        law = prior()
+        assert "RBMPrior: sound" in str(check_prior(prior))
         assert law.log_prob(bits(5)).exp().sum().item() == pytest.approx(1)
         assert law.expand([4]).sample().shape == (4, 5)
 

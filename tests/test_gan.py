@@ -22,7 +22,8 @@ from inference.adversarial import Adversarial
 from inference.pair import no_guide
 from ppmodels.contracts import Implicit
 from ppmodels.data import digits
-from ppmodels.gan import GAN, ConvDiscriminator, ConvGenerator, Discriminator, Maxout, MaxoutNet, paper_gan
+from ppmodels.gan import GAN, ConvDiscriminator, ConvGenerator, Discriminator, paper_gan
+from ppmodels.maxout import Maxout, MaxoutNet
 from ppmodels.nets import MLP
 from ppmodels.priors import StandardNormal, UniformPrior, check_prior
 
