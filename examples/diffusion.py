@@ -57,8 +57,9 @@ def roll(steps: int, out: Path) -> None:
         train(model, (data - loc) / scale, Denoising(name), steps, rate=3e-3)
         print(f"swiss roll by {name}: {diffusion_bound(model, (test - loc) / scale, batch_size=2000)}")
         found = ancestral(model, 2000, keep=(40, 20, 5))
-        for column, state in enumerate([*found.states.values(), found.x]):
-            axes = figure.add_subplot(2, 4, 4 * row + column + 1, aspect="equal", xticks=[], yticks=[])
+        for column, (t, state) in enumerate({**found.states, 0: found.x}.items()):
+            place, title = (2, 4, 4 * row + column + 1), f"by {name}, {t} steps to go"
+            axes = figure.add_subplot(*place, title=title, aspect="equal", xticks=[], yticks=[])
             axes.scatter(state[:, 0], state[:, 1], s=1)
     out.mkdir(parents=True, exist_ok=True)
     figure.savefig(out / "swiss-roll.png")
