@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_map_only
 
 from inference.graph.coins import tossed
 from inference.graph.guards import Guards, leaving_no_trace
+from inference.graph.interrupts import holding_interrupts
 from inference.graph.record import CaptureError, LastSite, Recorder
 from inference.graph.simplify import simplify
 from inference.pair import Pair
@@ -81,7 +82,7 @@ def capture(pair: Pair, function: Traceable, inputs: Sequence[Tensor]) -> Captur
     places = {id(tensor): i for i, tensor in enumerate(inputs)}
     guards = Guards(pair)
     recorder = Recorder(LastSite(), [b for module in pair.used_modules().values() for b in module.buffers()])
-    with leaving_no_trace(guards.reached):
+    with holding_interrupts(), leaving_no_trace(guards.reached):
         with seeded(None, device):
             try:
                 found, _ = recorder.run(lambda: function(*inputs))
