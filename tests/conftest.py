@@ -1,6 +1,7 @@
 """What every test runs under: its own seed, one thread, and an empty parameter store, all put back after it."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pyro
@@ -17,6 +18,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs CUDA"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible() -> Iterator[None]:
+    """A shell that starts the suite in the background has it, and all it starts, ignore Ctrl-C, which is under test."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

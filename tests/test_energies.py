@@ -33,13 +33,7 @@ from ppmodels.rbm import RBM, HiddenGuide
 from ppmodels.rbm_prior import RBMPrior
 from ppmodels.units import BernoulliUnits, GaussianUnits, bits_of, log_odds
 
-
-@pytest.fixture(autouse=True)
-def double() -> None:
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def bits(n: int) -> Tensor:
