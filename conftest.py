@@ -1,4 +1,4 @@
-"""What every test runs under: its own seed, one thread, and an empty parameter store, all put back after it."""
+"""What every test and every example in a docstring runs under: a seed, one thread, an empty store, all put back."""
 
 import os
 import signal
