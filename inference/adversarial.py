@@ -86,7 +86,7 @@ class Adversarial:
     loss: str = "non_saturating"
     smoothing: float = 0.0
     every: int = 1
-    modules_only: ClassVar[bool] = True
+    kind: ClassVar[str] = "implicit"
 
     def __post_init__(self) -> None:
         if self.loss not in ("non_saturating", "minimax"):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -56,7 +56,7 @@ class ExactLikelihood:
     """
 
     most_bits: int = 20
-    modules_only = True
+    kind: ClassVar[str] = "energy"
 
     def task(self, pair: Pair, batch: Batch) -> Task:
         """One phase, "likelihood"."""
@@ -99,7 +99,7 @@ class ContrastiveDivergence:
 
     k: int = 1
     centre: float = 0.0
-    modules_only = True
+    kind: ClassVar[str] = "energy"
 
     def __post_init__(self) -> None:
         _check(self)
@@ -134,7 +134,7 @@ class PersistentContrastiveDivergence:
     k: int = 1
     num_chains: int | None = None
     centre: float = 0.0
-    modules_only = True
+    kind: ClassVar[str] = "energy"
 
     def __post_init__(self) -> None:
         _check(self)

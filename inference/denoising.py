@@ -75,7 +75,7 @@ class Denoising:
 
     weighting: str = "bound"
     stratified: bool = True
-    modules_only: ClassVar[bool] = True
+    kind: ClassVar[str] = "transition"
 
     def __post_init__(self) -> None:
         if self.weighting not in ("bound", "simple"):

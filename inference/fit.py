@@ -139,14 +139,14 @@ def fit(
     with seeded(seed, device_of(data)):
         first = data.batch(torch.arange(min(batch_size, len(data))))
         objective = objective or Variational()
-        modules_only = bool(getattr(objective, "modules_only", False))
-        pair, device = Pair(model, guide or no_guide, modules_only), first_tensor(first).device
+        kind = getattr(objective, "kind", None)
+        pair, device = Pair(model, guide or no_guide, modules_only=kind is not None), first_tensor(first).device
         with pair.mode(training=True):
             task = objective.task(pair, first)
             total = steps or (epochs or 0) * math.ceil(len(data) / batch_size)
             loop = Loop(pair, task, data, validation, first, device, seed, batch_size, clip_norm, patience, mode, total)
             loop.set_up(optimizer or adam(), schedule)
-            settings = {"objective": repr(objective), **loop.settings()}
+            settings = {"objective": repr(objective), **({"kind": kind} if kind else {}), **loop.settings()}
             loop.run = _open_run(out, settings, recipe, resume=resume)
             saved = loop.run.latest() if loop.run is not None else None
             if saved is not None:

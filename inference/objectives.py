@@ -81,8 +81,9 @@ class Task:
 class Objective(Protocol):
     """Anything that turns a pair and a first batch into phases; the batch is for inspection only.
 
-    One that does not call model and guide on a batch as Pyro programs (an energy, a sampler and its critic) says so by
-    an attribute `modules_only = True`; then nothing runs them to look for parameters in Pyro's store.
+    One that does not call model and guide on a batch as Pyro programs says so by an attribute `kind`, "energy",
+    "implicit" or "transition" as in `ppmodels.contracts`; then nothing runs them to look for parameters in Pyro's
+    store, and a run's manifest has it.
     """
 
     def task(self, pair: Pair, batch: Batch) -> Task: ...

@@ -6,7 +6,8 @@ Here the way is a property of the dataset, its `protocol`, and stands in everyth
 - `dynamic`: every read draws each pixel anew, Bernoulli with its grey level as the probability of white;
 - `static`: one such draw, made under a seed, the same for everybody who names that seed;
 - `threshold`: white where the grey level is above one half;
-- `grey`: the grey levels; their "log-likelihood" under a Bernoulli is none, and a warning says so.
+- `grey`: the grey levels; their "log-likelihood" under a Bernoulli is none, and a warning says so;
+- `signed`: the grey levels from -1 for black to 1 for white, for models of real numbers.
 
 Data that is binary from the start is `binary`; points of a real vector space are `real`.
 
@@ -50,7 +51,7 @@ __all__ = [
     "read_idx",
 ]
 
-Protocol: TypeAlias = Literal["dynamic", "static", "threshold", "grey", "binary", "real"]
+Protocol: TypeAlias = Literal["dynamic", "static", "threshold", "grey", "signed", "binary", "real"]
 
 
 class LikelihoodWarning(UserWarning):
@@ -92,7 +93,7 @@ class Dataset:
     Args:
         name: what tables and manifests call it.
         values: (n, x_dim), uint8 grey levels 0 to 255, only 0 and 255 once binary; floats if "real".
-        protocol: "dynamic", "static", "threshold", "grey", "binary" or "real".
+        protocol: "dynamic", "static", "threshold", "grey", "signed", "binary" or "real".
         shape: of one datum, such as (28, 28).
         split: "train", "test" or "all", as published; "valid" once held out.
         labels: (n,), int64, or `None`.
@@ -130,7 +131,10 @@ class Dataset:
         values = self.values.index_select(0, index.to(self.values.device))  # (B, x_dim)
         if self.protocol == "dynamic":
             return binarise(values).to(dtype)
-        return values.to(dtype) if self.protocol == "real" else values.to(dtype) / 255
+        if self.protocol == "real":
+            return values.to(dtype)
+        grey = values.to(dtype) / 255
+        return 2 * grey - 1 if self.protocol == "signed" else grey
 
     def all(self, *, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return the whole set as one batch, (n, x_dim)."""
@@ -358,7 +362,7 @@ def load(
         Dataset(digits, test, threshold, 297 x 64, cpu)
     """
     _one_of("name", name, SOURCES)
-    _one_of("protocol", protocol, ("dynamic", "static", "threshold", "grey"))
+    _one_of("protocol", protocol, ("dynamic", "static", "threshold", "grey", "signed"))
     _one_of("split", split, ("train", "test", "all"))
     if folder is not None and not Path(folder).expanduser().is_dir():
         raise FileNotFoundError(f"`folder` must be an existing folder, got {folder}")

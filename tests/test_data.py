@@ -327,7 +327,7 @@ def test_a_mistake_is_one_sentence(x, options, error, message):
         ({"name": "digits", "protocol": "treshold"}, "`protocol` must be .* did you mean 'threshold'?"),
         (
             {"name": "digits", "protocol": "real"},
-            "`protocol` must be one of dynamic, static, threshold, grey, got 'real'$",
+            "`protocol` must be one of dynamic, static, threshold, grey, signed, got 'real'$",
         ),
     ],
 )

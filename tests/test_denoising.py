@@ -19,8 +19,8 @@ from inference.pair import Pair, no_guide
 from inference.unrolled import step_term
 from ppmodels.clocks import TimeMLP, bumps, sinusoids
 from ppmodels.diffusion import Diffusion, Noising
-from ppmodels.heartbeat import Heartbeat
 from ppmodels.kernels import BinomialKernel, GaussianKernel
+from ppmodels.patterns import Heartbeat
 from ppmodels.rates import LearnedRates, geometric, harmonic, linear
 from ppmodels.reverses import Discretised, Drift, Epsilon, Flip, posterior_variance, step_variance
 from ppmodels.toys import swiss_roll

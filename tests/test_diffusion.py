@@ -13,8 +13,8 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 from inference import log_weights
 from ppmodels.clocks import GatedMLP, TimeMLP, bumps, sinusoids
 from ppmodels.diffusion import Diffusion, Noising
-from ppmodels.heartbeat import Heartbeat
 from ppmodels.kernels import BinomialKernel, Bits, GaussianKernel, Kernel
+from ppmodels.patterns import Heartbeat
 from ppmodels.rates import LearnedRates, geometric, harmonic, linear
 from ppmodels.reverses import Discretised, Drift, Epsilon, FirstFixed, Flip, posterior_variance, step_variance
 

@@ -31,7 +31,7 @@ ROOMS = {
     "ppmodels.relaxed": "conditionals",
     "ppmodels.priors": "priors",
     "ppmodels.data": "data",
-    "ppmodels.heartbeat": "data",
+    "ppmodels.patterns": "data",
     "ppmodels.labels": "data",
     "ppmodels.sources": "data",
     "ppmodels.studies": "data",

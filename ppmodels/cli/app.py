@@ -121,7 +121,7 @@ def list_(*, json: JsonOption = False) -> None:
     from . import posterior
 
     recipes = [load_recipe(name) for name in recipe_names()]
-    rows = [{"recipe": r.name, "data": r.data.name, "bound": r.bound.name, "paper": r.paper} for r in recipes]
+    rows = [{"recipe": r.name, "data": r.data.name, "aim": r.aim, "paper": r.paper} for r in recipes]
     tables: dict[str, list[dict[str, Any]]] = {"models": zoo.table(), "recipes": rows}
     tables |= {"programs": programs.table(), "posteriors": posterior.rows()}
     if json:
@@ -145,7 +145,7 @@ def fit(
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Fit the pair of a recipe to its data, and write a run folder."""
+    """Fit the model of a recipe to its data, and write a run folder."""
     from ppmodels.recipes import load_recipe
 
     from . import experiment
@@ -187,18 +187,23 @@ def evaluate(
     split: SplitOption = "test",
     num_particles: Annotated[int | None, typer.Option(help="K, draws per datum; else the recipe's.")] = None,
     num_data: NumDataOption = None,
+    samples: Annotated[
+        bool, typer.Option("--samples", help="Judge the model's draws too, as is always done where it has no density.")
+    ] = False,
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Estimate log p(x) with its errors, and judge the guide; writes evaluation.json and per_datum.csv."""
+    """Judge a model by what its kind allows: log p(x) and its errors, both its sides, a bound, or draws alone."""
     from . import experiment
+    from .printing import print_evaluation
 
     fitted = experiment.open_run(run, device=experiment.parse_device(device))
-    found = experiment.evaluate(fitted, split=split, num_particles=num_particles, num_data=num_data)
+    how: Any = {"split": split, "num_particles": num_particles, "num_data": num_data, "samples": samples}
+    found = experiment.evaluate(fitted, **how)
     if json:
         print(to_json(found))
         return
-    _print_evaluation(found)
+    print_evaluation(found)
 
 
 @app.command()
@@ -438,31 +443,3 @@ def _print_sampled(sampled: Sampled, *, json: bool) -> None:
     if sampled.partial:
         line("interrupted", f"what was drawn is kept; go on with `ppmodels resume {sampled.run.folder}`")
         raise typer.Exit(130)
-
-
-def _print_evaluation(found: dict[str, Any]) -> None:
-    data, value, khat, ess = (found[key] for key in ("data", "log_likelihood", "khat", "ess"))
-    units = (f"{site}: {count['active']} of {count['of']}" for site, count in found["active_units"].items())
-    lines = {
-        "run": f"{found['run']}, step {found['step']}",
-        "data": f"{data['name']} {data['split']}, {data['protocol']}, n = {data['n']}",
-        "log p(x)": f"{value['value']:.3f} nats per datum, s.e. {value['se']:.3f} over data, "
-        f"{value['mc_se']:.3f} over draws; K = {found['num_particles']}",
-        "k-hat": f"median {khat['median']:.2f}, too high for {khat['share_too_high']:.0%} of the data",
-        "ESS": f"median {ess['median']:.0f}, least {ess['least']:.1f}",
-        **({"active units": ", ".join(units)} if found["active_units"] else {}),
-        **({"components": "; ".join(found["components"].values())} if found["components"] else {}),
-        **({"clusters": _cluster_line(found["clusters"])} if found["clusters"] else {}),
-        "seconds": f"{found['seconds']:.1f}",
-    }
-    for label, text in lines.items():
-        print(f"{label:14}{text}")
-    for finding in found["findings"]:
-        print(f"{'finding':14}{finding}")
-
-
-def _cluster_line(scores: dict[str, float]) -> str:
-    return (
-        f"accuracy {scores['accuracy']:.3f} (named one to one; by majority {scores['majority_accuracy']:.3f}), "
-        f"NMI {scores['nmi']:.3f}, ARI {scores['ari']:.3f}, H(y | x) {scores['conditional_entropy']:.3f} nats"
-    )

@@ -1,8 +1,9 @@
-"""From a recipe to a fitted pair: its data, its objective, what comes before, and the fit itself."""
+"""From a recipe to a fitted model: its data, its objective, what comes before, and the fit itself."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -12,17 +13,21 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
 from guides import AmortizedNormal, ClusterGuide, VaDEGuide
+from inference.adversarial import Adversarial
 from inference.bounds import CIWAE, ELBO, IWAE, MIWAE, PIWAE, TVO, Bound, Renyi, VRMax, parse_bound
 from inference.codes import latent_codes
+from inference.contrastive import ContrastiveDivergence, ExactLikelihood, PersistentContrastiveDivergence
+from inference.denoising import Denoising
 from inference.estimators import parse_estimator
 from inference.fit import Fitted, fit
 from inference.objectives import Objective, Variational
-from inference.optim import OptimizerFactory, ScheduleFactory, adam, burda_schedule
+from inference.optim import OptimizerFactory, Optimizers, ScheduleFactory, adam, burda_schedule
 from inference.reconstruction import Reconstruction
 from inference.terms import Augmented, Term
 from inference.wake_sleep import WakeSleep
-from ppmodels.data import Dataset, load
+from ppmodels.data import Dataset, LikelihoodWarning, load
 from ppmodels.labels import PartlyLabelled, partly_labelled
+from ppmodels.patterns import PATTERNS
 from ppmodels.recipes import Recipe, schema
 from ppmodels.vade import VaDE
 from ppmodels.zoo import build
@@ -30,16 +35,30 @@ from ppmodels.zoo import build
 __all__ = ["dataset", "fit_recipe", "objective", "training_data"]
 
 
-def dataset(table: schema.Data, split: str = "train", *, device: torch.device | str = "cpu") -> Dataset:
-    """The data of a recipe: "train" (less what is held out), "valid" (held out), "test", or "all"; labels apart."""
+def dataset(
+    table: schema.Data, split: str = "train", *, device: torch.device | str = "cpu", kind: schema.Kind = "directed"
+) -> Dataset:
+    """The data of a recipe: "train" (less what is held out), "valid" (held out), "test", or "all"; labels apart.
+
+    Models of another kind than directed take no grey level for a probability, and are not warned of it.
+    """
     if split == "valid" and not table.validation:
         raise ValueError("`split` is 'valid', but the recipe holds no data out: set `data.validation`")
     part = "train" if split == "valid" else split
-    data = load(table.name, table.protocol, split=part, seed=table.seed, folder=table.folder, device=device)
+    data = _load(table, part, device, kind)
     if part == "train" and table.validation:
         rest, held_out = data.hold_out(table.validation, seed=table.seed)
         return held_out if split == "valid" else rest
     return data
+
+
+def _load(table: schema.Data, part: str, device: torch.device | str, kind: schema.Kind) -> Dataset:
+    if table.name in PATTERNS:
+        return PATTERNS[table.name].split(part, seed=table.seed).to(device)
+    with warnings.catch_warnings():
+        if kind != "directed":
+            warnings.simplefilter("ignore", LikelihoodWarning)
+        return load(table.name, table.protocol, split=part, seed=table.seed, folder=table.folder, device=device)
 
 
 def fit_recipe(
@@ -51,25 +70,29 @@ def fit_recipe(
     progress: bool | None = None,
 ) -> Fitted:
     """Fit the pair of a recipe to its data, into a run folder where one is named."""
-    for text in recipe.evaluation.bounds:
-        parse_bound(text)  # a wrong one is better known now than when all is fitted
+    if isinstance(recipe, schema.PairRecipe):
+        for text in recipe.evaluation.bounds:
+            parse_bound(text)  # a wrong one is better known now than when all is fitted
     training = recipe.training
-    data = training_data(recipe.data, device=device)
-    model, guide = build(recipe, data)
-    if recipe.pretraining.epochs and not (resume and out is not None and (Path(out) / "manifest.json").exists()):
-        _pretrain(recipe, model, guide, data, out, progress=progress)
+    data = training_data(recipe.data, device=device, kind=recipe.kind)
+    model, partner = build(recipe, data)
+    begun = resume and out is not None and (Path(out) / "manifest.json").exists()
+    if isinstance(recipe, schema.PairRecipe) and recipe.pretraining.epochs and not begun:
+        assert partner is not None
+        _pretrain(recipe, model, partner, data, out, progress=progress)
+    aim = aim_of(recipe, partner, data)
     return fit(
         model,
-        guide,
+        partner,
         data,
-        objective(recipe.bound, guide, data),
+        aim,
         epochs=training.epochs,
         steps=training.steps,
         batch_size=training.batch_size,
-        optimizer=_optimizer(training.optimizer, training.learning_rate),
+        optimizer=_optimizers(recipe),
         schedule=_schedule(training, len(data)),
         clip_norm=training.clip_norm,
-        validation=dataset(recipe.data, "valid", device=device) if recipe.data.validation else None,
+        validation=dataset(recipe.data, "valid", device=device, kind=recipe.kind) if _has_score(recipe) else None,
         patience=training.patience,
         seed=recipe.seed,
         out=out,
@@ -82,9 +105,52 @@ def fit_recipe(
     )
 
 
-def training_data(table: schema.Data, *, device: torch.device | str = "cpu") -> Dataset | PartlyLabelled:
-    """What a pair is trained on: with labels, if the recipe gives any to the programs."""
-    data = dataset(table, device=device)
+def aim_of(recipe: Recipe, partner: nn.Module | None, data: Dataset | PartlyLabelled) -> Objective:
+    """What is maximised, or played."""
+    match recipe:
+        case schema.PairRecipe():
+            assert partner is not None
+            return objective(recipe.bound, partner, data)
+        case schema.EnergyRecipe(objective=table):
+            return _of_energy(table)
+        case schema.ImplicitRecipe(objective=table):
+            return Adversarial(table.loss, smoothing=table.smoothing, every=table.every)
+        case schema.TransitionRecipe(objective=table):
+            return Denoising(table.weighting, stratified=table.stratified)
+    raise AssertionError(recipe)
+
+
+def _of_energy(table: schema.EnergyObjective) -> Objective:
+    match table:
+        case schema.ExactLikelihood():
+            return ExactLikelihood(table.most_bits)
+        case schema.ContrastiveDivergence():
+            return ContrastiveDivergence(table.k, centre=table.centre)
+        case schema.PersistentContrastiveDivergence():
+            return PersistentContrastiveDivergence(table.k, table.num_chains, table.centre)
+
+
+def _has_score(recipe: Recipe) -> bool:
+    """Whether held-out data are scored while it is trained; a game and contrastive divergence have no score."""
+    if isinstance(recipe, schema.EnergyRecipe) and not isinstance(recipe.objective, schema.ExactLikelihood):
+        return False
+    return bool(recipe.data.validation) and not isinstance(recipe, schema.ImplicitRecipe)
+
+
+def _optimizers(recipe: Recipe) -> Optimizers:
+    """One for all phases, or each player's own."""
+    training = recipe.training
+    if not isinstance(recipe, schema.ImplicitRecipe) or recipe.objective.generator_rate is None:
+        return _optimizer(training.optimizer, training.learning_rate)
+    rates = {"discriminator": training.learning_rate, "generator": recipe.objective.generator_rate}
+    return {phase: _optimizer(training.optimizer, rate) for phase, rate in rates.items()}
+
+
+def training_data(
+    table: schema.Data, *, device: torch.device | str = "cpu", kind: schema.Kind = "directed"
+) -> Dataset | PartlyLabelled:
+    """What is trained on: with labels, if the recipe gives any to the programs."""
+    data = dataset(table, device=device, kind=kind)
     if not table.labels:
         return data
     classes = 0 if data.labels is None else len(data.labels.unique())
@@ -97,7 +163,7 @@ def training_data(table: schema.Data, *, device: torch.device | str = "cpu") -> 
 
 
 def _pretrain(
-    recipe: Recipe,
+    recipe: schema.PairRecipe,
     model: nn.Module,
     guide: nn.Module,
     data: Dataset | PartlyLabelled,

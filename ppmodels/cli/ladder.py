@@ -64,7 +64,7 @@ def climb(
 
     Annealed chains cut short go on from what `annealing` in the run folder holds.
     """
-    table, data = fitted.recipe.evaluation, fitted.data(split, num_data)
+    table, data = fitted.pair_recipe.evaluation, fitted.data(split, num_data)
     try:
         ladder = compare_bounds(
             fitted.model,

@@ -26,6 +26,7 @@ from ppmodels.recipes.posterior import load_posterior
 
 from . import experiment, posterior
 from .experiment import FittedRun
+from .outcomes import evaluate_outcome
 
 __all__ = ["Wanted", "default_path", "document", "watch", "write_report"]
 
@@ -38,7 +39,7 @@ SIMULATED = 50
 
 TREES = (".nc", ".zarr")
 
-KEPT = ("examination.nc", "bounds.nc", "worst.nc", "calibration.nc")
+KEPT = ("examination.nc", "bounds.nc", "worst.nc", "calibration.nc", "outcome.nc")
 """What is reckoned of a run's parameters."""
 
 
@@ -137,6 +138,8 @@ def _complete(fitted: FittedRun, wanted: Wanted) -> dict[str, str]:
         for name in KEPT:
             (run.folder / name).unlink(missing_ok=True)
     missing: dict[str, str] = {} if stale else dict(run.manifest.get("missing", {}))
+    if fitted.recipe.kind != "directed":
+        return _complete_outcome(fitted, missing, wanted)
     data = fitted.data("test")
     if not (run.folder / "examination.nc").exists():
         _examine(fitted, data, wanted.num_worst)
@@ -152,8 +155,19 @@ def _complete(fitted: FittedRun, wanted: Wanted) -> dict[str, str]:
     return missing
 
 
+def _complete_outcome(fitted: FittedRun, missing: dict[str, str], wanted: Wanted) -> dict[str, str]:
+    """Reckon what a model without a guide is judged by, unless it is there."""
+    missing.pop("calibration", None)
+    if not (fitted.run.folder / "outcome.nc").exists():
+        evaluate_outcome(fitted)
+    if wanted.calibrate:
+        missing["calibration"] = f"a model of the kind {fitted.recipe.kind!r} has no guide to calibrate"
+    fitted.run.update(examined=fitted.step, missing=missing)
+    return missing
+
+
 def _examine(fitted: FittedRun, data: Dataset, num_worst: int) -> None:
-    table = fitted.recipe.evaluation
+    table = fitted.pair_recipe.evaluation
     examine(
         fitted.model,
         fitted.guide,
@@ -176,20 +190,20 @@ def _sample_worst(fitted: FittedRun, data: Dataset, wanted: Wanted) -> None:
     index = worst_index(found.examination.per_datum["khat"].to_numpy(), wanted.num_worst).tolist()
     kept = [] if found.worst is None else json.loads(found.worst.attrs["examined"])
     if kept[: len(index)] != index:
-        seed = fitted.recipe.evaluation.seed
+        seed = fitted.pair_recipe.evaluation.seed
         examine_worst(fitted.model, fitted.guide, data, index, seed=seed, out=fitted.run.folder)
 
 
 def _calibrate_pair(fitted: FittedRun, data: Dataset, wanted: Wanted) -> None:
     if wanted.calibrate:
-        batch, seed = data.batch(torch.arange(min(len(data), wanted.calibrate))), fitted.recipe.evaluation.seed
+        batch, seed = data.batch(torch.arange(min(len(data), wanted.calibrate))), fitted.pair_recipe.evaluation.seed
         found = sbc(fitted.model, batch, guide=fitted.guide, num_datasets=wanted.calibrate, seed=seed)
         save_calibration(found, fitted.run.folder)
 
 
 def _climb(fitted: FittedRun, data: Dataset) -> dict[str, str]:
     """The recipe's bounds, and an upper one where the pair can be annealed; why there is none where it cannot."""
-    given = list(fitted.recipe.evaluation.bounds)
+    given = list(fitted.pair_recipe.evaluation.bounds)
     own, why = any(bound.startswith("bdmc") for bound in given), ""
     for upper in () if own else UPPER:
         try:
@@ -204,7 +218,7 @@ def _climb(fitted: FittedRun, data: Dataset) -> dict[str, str]:
 
 def _ladder(fitted: FittedRun, data: Dataset, bounds: Sequence[str | Bound], num_simulated: int | None) -> Ladder:
     """A ladder; one whose bounds crossed is kept, and the verdict says what is wrong with it."""
-    table = fitted.recipe.evaluation
+    table = fitted.pair_recipe.evaluation
     how: dict[str, Any] = {"batch_size": table.batch_size, "seed": table.seed, "mode": table.mode}
     try:
         return compare_bounds(fitted.model, fitted.guide, data, bounds, num_simulated=num_simulated, **how)

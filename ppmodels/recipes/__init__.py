@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .messages import RecipeError, nearest
 from .reading import Overrides, load, names_in
-from .schema import VARIANTS, Recipe
+from .schema import VARIANTS, Recipe, kind_of
 
 __all__ = ["Recipe", "RecipeError", "load_recipe", "nearest", "recipe_names"]
 
@@ -41,4 +41,4 @@ def load_recipe(source: str | Path, overrides: Overrides = ()) -> Recipe:
     Raises:
         RecipeError: if there is no such recipe, or it says something it may not; the message names the key.
     """
-    return load(Recipe, source, overrides, folder=FOLDER, variants=VARIANTS, what="recipe")
+    return load(kind_of, source, overrides, folder=FOLDER, variants=VARIANTS, what="recipe")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from .tables import Table
+from .tables import Table, tables_in
 
 __all__ = ["RecipeError", "explain", "nearest"]
 
@@ -71,23 +70,15 @@ def _locate(loc: tuple[int | str, ...], kind: type[Table]) -> tuple[str, list[ty
         above = tables
         key += f"[{part}]" if isinstance(part, int) else f".{part}"
         fields = tables[0].model_fields if tables else {}
-        tables = list(_tables(fields[part].annotation)) if part in fields else []
+        tables = list(tables_in(fields[part].annotation)) if part in fields else []
     return key.removeprefix("."), above
-
-
-def _tables(annotation: Any) -> Iterator[type[Table]]:
-    """The tables in an annotation: itself, or the members of a union."""
-    if isinstance(annotation, type) and issubclass(annotation, Table):
-        yield annotation
-    for part in get_args(annotation):
-        yield from _tables(part)
 
 
 def _keys(table: type[Table], prefix: str = "") -> Iterator[str]:
     """Every key a table may hold, those of all variants of its parts included."""
     for name, field in table.model_fields.items():
         yield prefix + name
-        for part in _tables(field.annotation):
+        for part in tables_in(field.annotation):
             yield from _keys(part, f"{prefix}{name}.")
 
 
@@ -98,7 +89,16 @@ def _unknown(key: str, tables: list[type[Table]], kind: type[Table]) -> str:
     if key in known:  # of another variant
         variant, takes = tables[0].model_fields["name"].default, ", ".join(f"`{k}`" for k in sorted(beside))
         return f"`{key}` is not known where `{prefix}.name` is {variant!r}, which takes {takes}"
+    if any(key in _keys(other) for other in _siblings(kind)):  # of another kind of model
+        takes = ", ".join(f"`{k}`" for k in sorted(beside))
+        return f"`{key}` is not known for a model of the kind {getattr(kind, 'kind', '')!r}, which takes {takes}"
     return f"`{key}` is not known; nearest is `{nearest(key, sorted(known))}`"
+
+
+def _siblings(kind: type[Table]) -> list[type[Table]]:
+    """Other kinds of the same: recipes of other kinds of models."""
+    above = [base for base in kind.__bases__ if issubclass(base, Table) and base is not Table]
+    return [other for base in above for other in base.__subclasses__()]
 
 
 def _sentence(key: str, tables: list[type[Table]]) -> str:

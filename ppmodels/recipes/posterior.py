@@ -129,4 +129,4 @@ def load_posterior(source: str | Path | Mapping[str, Any], overrides: Overrides 
         RecipeError: if there is no such recipe, or it says something it may not; the message names the key.
     """
     known = {**variants(ProgramTable), **variants(StudyTable)}
-    return load(Posterior, source, overrides, folder=FOLDER, variants=known, what="recipe of a posterior")
+    return load(lambda _: Posterior, source, overrides, folder=FOLDER, variants=known, what="recipe of a posterior")

@@ -17,6 +17,7 @@ __all__ = [
     "GaussianMixture",
     "Horseshoe",
     "NADEPrior",
+    "NoisePrior",
     "Normal",
     "Prior",
     "SpikeAndSlab",
@@ -25,6 +26,7 @@ __all__ = [
     "StickBreakingMixture",
     "SticksPrior",
     "StudentT",
+    "UniformPrior",
     "VampPrior",
 ]
 
@@ -169,6 +171,12 @@ class NADEPrior(Table):
     """Hidden units; as many as there are bits where not given."""
 
 
+class UniformPrior(Table):
+    """A box around 0 with the same density everywhere: mean 0, variance 1."""
+
+    name: Literal["uniform"] = "uniform"
+
+
 BitsPrior: TypeAlias = Annotated[
     BernoulliPrior | NADEPrior, BeforeValidator(named("bernoulli")), Field(discriminator="name")
 ]
@@ -191,3 +199,19 @@ Prior: TypeAlias = Annotated[
     BeforeValidator(named("standard_normal")),
     Field(discriminator="name"),
 ]
+
+NoisePrior: TypeAlias = Annotated[
+    UniformPrior
+    | StandardNormal
+    | Normal
+    | GaussianMixture
+    | StickBreakingMixture
+    | FlowPrior
+    | Autoregressive
+    | StudentT
+    | Horseshoe
+    | SpikeAndSlab,
+    BeforeValidator(named("uniform")),
+    Field(discriminator="name"),
+]
+"""Of what is only drawn from, and never inferred."""

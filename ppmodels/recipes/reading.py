@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -29,7 +29,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def load(
-    kind: type[AnyTable],
+    kind_of: Callable[[Mapping[str, Any]], type[AnyTable]],
     source: str | Path | Mapping[str, Any],
     overrides: Overrides,
     *,
@@ -37,7 +37,9 @@ def load(
     variants: Variants,
     what: str,
 ) -> AnyTable:
-    """Read a recipe of one kind by its name in a folder, from a TOML file, or from tables, and change some of it.
+    """Read a recipe by its name in a folder, from a TOML file, or from tables, and change some of it.
+
+    `kind_of` says what kind of recipe the tables are.
 
     Raises:
         RecipeError: if there is no such recipe, or it says something it may not; the message names the key.
@@ -50,6 +52,7 @@ def load(
         for part in reversed(key.split(".")):
             nested = {part: nested}
         tables = _merge(tables, nested, variants)
+    kind = kind_of(tables)
     try:
         return kind.model_validate(tables)
     except ValidationError as error:

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
 
-__all__ = ["Activation", "Hidden", "Mode", "Sizes", "Table", "Widths", "layered", "listed", "named", "variants"]
+__all__ = [
+    "Activation",
+    "Hidden",
+    "Mode",
+    "Sizes",
+    "Table",
+    "Widths",
+    "layered",
+    "listed",
+    "named",
+    "tables_in",
+    "variants",
+]
 
 
 class Table(BaseModel):
@@ -42,6 +54,14 @@ def _variants(table: type[Table]) -> Iterator[tuple[str, set[str]]]:
         if field is not None and isinstance(field.default, str):
             yield field.default, set(one.model_fields)
         yield from _variants(one)
+
+
+def tables_in(annotation: Any) -> Iterator[type[Table]]:
+    """The tables in an annotation: itself, or the members of a union."""
+    if isinstance(annotation, type) and issubclass(annotation, Table):
+        yield annotation
+    for part in get_args(annotation):
+        yield from tables_in(part)
 
 
 def listed(value: Any) -> Any:

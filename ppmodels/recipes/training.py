@@ -16,7 +16,7 @@ from pydantic import (
 
 from .tables import Mode, Table, named
 
-__all__ = ["SGD", "Adam", "AdamW", "Adamax", "Evaluation", "Optimizer", "Pretraining", "Training"]
+__all__ = ["SGD", "Adam", "AdamW", "Adamax", "Evaluation", "Judging", "Optimizer", "Pretraining", "Training"]
 
 Decay: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 
@@ -107,18 +107,25 @@ class Pretraining(Table):
     """Where the logarithm of the guide's scale begins afterwards, of which an autoencoder has learned nothing."""
 
 
-class Evaluation(Table):
-    """What a fitted pair is judged by."""
+class Judging(Table):
+    """What all evaluations have in common."""
 
-    bounds: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("elbo", "iwae:5", "iwae:50")
-    """The rungs of the ladder: `elbo`, `iwae:K`, `renyi:ALPHA:K` or `vrmax:K`."""
-    num_particles: PositiveInt = 5000
-    """K of the estimate of log p(x)."""
     num_data: NonNegativeInt = 0
     """How many data, the first of the split; 0 for all."""
     batch_size: PositiveInt = 100
     """Data at a time."""
     seed: NonNegativeInt = 0
     """Seeds the draws, and the one draw of dynamic pixels that all runs are judged on."""
+    num_samples: Annotated[int, Field(ge=2)] = 10_000
+    """Draws of the model, where it is judged by draws alone."""
+
+
+class Evaluation(Judging):
+    """What a fitted pair is judged by."""
+
+    bounds: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("elbo", "iwae:5", "iwae:50")
+    """The rungs of the ladder: `elbo`, `iwae:K`, `renyi:ALPHA:K` or `vrmax:K`."""
+    num_particles: PositiveInt = 5000
+    """K of the estimate of log p(x)."""
     mode: Mode = "auto"
     """How the programs are run, as in `training`."""

@@ -1,6 +1,6 @@
-"""The models by name, and how a recipe becomes a model/guide pair.
+"""The models by name, and how a recipe becomes what `fit` takes.
 
-A new family enters by a table in `ppmodels.recipes.models`, a builder in `families` and an `Entry` here.
+A new family enters by a table in `ppmodels.recipes`, a builder in `families` or `kinds`, and an `Entry` here.
 
 >>> from ppmodels.data import digits
 >>> from ppmodels.recipes import load_recipe
@@ -13,13 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from ppmodels.data import Dataset
 from ppmodels.labels import PartlyLabelled
 from ppmodels.recipes import Recipe, nearest
-from ppmodels.zoo import families
+from ppmodels.recipes.schema import Kind
+from ppmodels.zoo import families, kinds
 from ppmodels.zoo.parts import ModelAndGuide
 
 __all__ = ["ZOO", "Entry", "ModelAndGuide", "build", "table"]
@@ -31,13 +33,16 @@ class Entry:
 
     Attributes:
         paper: where it was proposed.
+        kind: which of the four kinds of `ppmodels.contracts` it is.
+        build: makes what `fit` takes of a recipe of this kind for a dataset, drawing its first parameters from torch's
+            generator.
         status: how far it is: "ready", or what is missing.
-        build: makes a pair of a recipe for a dataset, drawing its first parameters from torch's generator.
     """
 
     paper: str
-    status: str
-    build: Callable[[Recipe, Dataset], ModelAndGuide]
+    kind: Kind
+    build: Callable[[Any, Dataset], ModelAndGuide]
+    status: str = "ready"
 
 
 def build(recipe: Recipe, dataset: Dataset | PartlyLabelled) -> ModelAndGuide:
@@ -56,9 +61,9 @@ def build(recipe: Recipe, dataset: Dataset | PartlyLabelled) -> ModelAndGuide:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(recipe.seed)
         plain = dataset.dataset if isinstance(dataset, PartlyLabelled) else dataset
-        model, guide = entry(recipe.model.name).build(recipe, plain)
+        model, guide = entry(recipe.model_name).build(recipe, plain)
     device = dataset.values.device
-    return ModelAndGuide(model.to(device), guide.to(device))
+    return ModelAndGuide(model.to(device), None if guide is None else guide.to(device))
 
 
 def entry(name: str) -> Entry:
@@ -69,17 +74,28 @@ def entry(name: str) -> Entry:
 
 
 def table() -> list[dict[str, str]]:
-    """One row per model: its name, its paper, its status."""
-    return [{"model": name, "paper": found.paper, "status": found.status} for name, found in ZOO.items()]
+    """One row per model: its name, its kind, its paper, its status."""
+    return [
+        {"model": name, "kind": found.kind, "paper": found.paper, "status": found.status} for name, found in ZOO.items()
+    ]
 
 
 ZOO: Mapping[str, Entry] = {
-    "vae": Entry("Kingma and Welling 2014, arXiv 1312.6114", "ready", families.vae),
-    "sbvae": Entry("Nalisnick and Smyth 2017, arXiv 1605.06197", "ready", families.sbvae),
-    "m2": Entry("Kingma, Rezende, Mohamed and Welling 2014, arXiv 1406.5298", "ready", families.m2),
-    "gmvae": Entry("Shu 2016, ruishu.io/2016/12/25/gmvae", "ready", families.gmvae),
-    "style_gmvae": Entry("Dilokthanakul et al. 2016, arXiv 1611.02648", "ready", families.style_gmvae),
-    "vade": Entry("Jiang et al. 2017, arXiv 1611.05148", "ready", families.vade),
-    "dlgmm": Entry("Nalisnick, Hertel and Smyth 2016, Bayesian Deep Learning workshop", "ready", families.dlgmm),
-    "helmholtz": Entry("Bornschein and Bengio 2015, arXiv 1406.2751", "ready", families.helmholtz),
+    "vae": Entry("Kingma and Welling 2014, arXiv 1312.6114", "directed", families.vae),
+    "sbvae": Entry("Nalisnick and Smyth 2017, arXiv 1605.06197", "directed", families.sbvae),
+    "m2": Entry("Kingma, Rezende, Mohamed and Welling 2014, arXiv 1406.5298", "directed", families.m2),
+    "gmvae": Entry("Shu 2016, ruishu.io/2016/12/25/gmvae", "directed", families.gmvae),
+    "style_gmvae": Entry("Dilokthanakul et al. 2016, arXiv 1611.02648", "directed", families.style_gmvae),
+    "vade": Entry("Jiang et al. 2017, arXiv 1611.05148", "directed", families.vade),
+    "dlgmm": Entry("Nalisnick, Hertel and Smyth 2016, Bayesian Deep Learning workshop", "directed", families.dlgmm),
+    "helmholtz": Entry("Bornschein and Bengio 2015, arXiv 1406.2751", "directed", families.helmholtz),
+    "rbm": Entry("Hinton 2002, Neural Computation 14", "energy", kinds.rbm),
+    "boltzmann": Entry(
+        "Ackley, Hinton and Sejnowski 1985, Cognitive Science 9",
+        "energy",
+        kinds.boltzmann,
+        "ready: learns exactly, so few bits",
+    ),
+    "gan": Entry("Goodfellow et al. 2014, arXiv 1406.2661", "implicit", kinds.gan),
+    "diffusion": Entry("Sohl-Dickstein et al. 2015, arXiv 1503.03585", "transition", kinds.diffusion),
 }

@@ -34,7 +34,8 @@ from ppmodels.helmholtz import SigmoidBeliefNetwork
 from ppmodels.m2 import M2
 from ppmodels.nets import MLP
 from ppmodels.priors import StandardNormal
-from ppmodels.recipes import Recipe, schema
+from ppmodels.recipes import schema
+from ppmodels.recipes.schema import PairRecipe
 from ppmodels.sbvae import SBVAE
 from ppmodels.sticks import stick_weights
 from ppmodels.vade import VaDE
@@ -44,7 +45,7 @@ from ppmodels.zoo.parts import ACTIVATIONS, ModelAndGuide, bits_prior, likelihoo
 __all__ = ["dlgmm", "gmvae", "helmholtz", "m2", "sbvae", "style_gmvae", "vade", "vae"]
 
 
-def vae(recipe: Recipe, data: Dataset) -> ModelAndGuide:
+def vae(recipe: PairRecipe, data: Dataset) -> ModelAndGuide:
     """`VAE`, with one layer or several."""
     table = cast(schema.VAE, recipe.model)
     guide = _amortized(recipe.guide, (data.x_dim, *table.z_dim))
@@ -69,7 +70,7 @@ def _amortized(table: schema.Guide, sizes: tuple[int, ...]) -> Amortized:
             return AmortizedNormal(ConditionalNormal(trunks[0], sizes[1]))
 
 
-def sbvae(recipe: Recipe, data: Dataset) -> ModelAndGuide:
+def sbvae(recipe: PairRecipe, data: Dataset) -> ModelAndGuide:
     """`SBVAE`, with a guide of one of four families of breaks."""
     table = cast(schema.SBVAE, recipe.model)
     families = {
@@ -85,7 +86,7 @@ def sbvae(recipe: Recipe, data: Dataset) -> ModelAndGuide:
     return ModelAndGuide(SBVAE(breaks, likelihood(table, decoder, data)), guide)
 
 
-def m2(recipe: Recipe, data: Dataset) -> ModelAndGuide:
+def m2(recipe: PairRecipe, data: Dataset) -> ModelAndGuide:
     """`M2`, over a vector or over the shares of a stick."""
     table, x_dim = cast(schema.M2, recipe.model), data.x_dim
     trunk = _decoder(table, table.z_dim + table.classes)
@@ -104,7 +105,7 @@ def m2(recipe: Recipe, data: Dataset) -> ModelAndGuide:
     return ModelAndGuide(M2(breaks, decoder, table.classes, site="logit_v", link=stick_weights), guide)
 
 
-def gmvae(recipe: Recipe, data: Dataset) -> ModelAndGuide:
+def gmvae(recipe: PairRecipe, data: Dataset) -> ModelAndGuide:
     """`GMVAE`, whose guide tells clusters apart or leaves them to the model."""
     table = cast(schema.GMVAE, recipe.model)
     C, x_dim = table.prior.components, data.x_dim
@@ -118,7 +119,7 @@ def gmvae(recipe: Recipe, data: Dataset) -> ModelAndGuide:
     return ModelAndGuide(GMVAE(mixture, likelihood(table, _decoder(table, table.z_dim), data)), guide)
 
 
-def style_gmvae(recipe: Recipe, data: Dataset) -> ModelAndGuide:
+def style_gmvae(recipe: PairRecipe, data: Dataset) -> ModelAndGuide:
     """`StyleGMVAE`, its cluster summed out in the model."""
     table = cast(schema.StyleGMVAE, recipe.model)
     style = MLP(table.w_dim, table.style_hidden, ACTIVATIONS[table.activation])
@@ -131,7 +132,7 @@ def style_gmvae(recipe: Recipe, data: Dataset) -> ModelAndGuide:
     )
 
 
-def vade(recipe: Recipe, data: Dataset) -> ModelAndGuide:
+def vade(recipe: PairRecipe, data: Dataset) -> ModelAndGuide:
     """`VaDE`, with the exact bound or the paper's."""
     table = cast(schema.VaDE, recipe.model)
     encoder = ConditionalNormal(mlp(data.x_dim, recipe.guide.hidden[0], recipe.guide), table.z_dim)
@@ -141,7 +142,7 @@ def vade(recipe: Recipe, data: Dataset) -> ModelAndGuide:
     return ModelAndGuide(model, VaDEGuide(encoder, mixture) if recipe.guide.name == "vade" else guide)
 
 
-def dlgmm(recipe: Recipe, data: Dataset) -> ModelAndGuide:
+def dlgmm(recipe: PairRecipe, data: Dataset) -> ModelAndGuide:
     """`DLGMM`, with a mixture for a guide."""
     table = cast(schema.DLGMM, recipe.model)
     K, z_dim = table.components, table.z_dim
@@ -157,7 +158,7 @@ def dlgmm(recipe: Recipe, data: Dataset) -> ModelAndGuide:
     return ModelAndGuide(model, guide)
 
 
-def helmholtz(recipe: Recipe, data: Dataset) -> ModelAndGuide:
+def helmholtz(recipe: PairRecipe, data: Dataset) -> ModelAndGuide:
     """`SigmoidBeliefNetwork`, with a guide of bits that are independent within a layer or not."""
     table = cast(schema.Helmholtz, recipe.model)
     model = SigmoidBeliefNetwork(

@@ -16,14 +16,24 @@ from ppmodels.data import Dataset
 from ppmodels.nets import MLP
 from ppmodels.recipes import schema
 
-__all__ = ["ACTIVATIONS", "ModelAndGuide", "bits_prior", "likelihood", "mlp", "per_layer", "prior", "sticks_prior"]
+__all__ = [
+    "ACTIVATIONS",
+    "ModelAndGuide",
+    "bits_prior",
+    "likelihood",
+    "mlp",
+    "noise_prior",
+    "per_layer",
+    "prior",
+    "sticks_prior",
+]
 
 
 class ModelAndGuide(NamedTuple):
-    """A pair, ready to be fitted."""
+    """What `fit` takes: a model, and its guide, for a game the discriminator, for others nothing."""
 
     model: nn.Module
-    guide: nn.Module
+    guide: nn.Module | None
 
 
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
@@ -105,6 +115,13 @@ def prior(table: schema.Prior, z_dim: int, guide: nn.Module, data: Dataset) -> n
             return priors.FlowPrior(z_dim, transforms=table.transforms, hidden=table.hidden, bins=table.bins)
         case schema.VampPrior():
             return _vamp_prior(table.components, guide, data)
+
+
+def noise_prior(table: schema.NoisePrior, z_dim: int, data: Dataset) -> nn.Module:
+    """The prior of what is only drawn from."""
+    if isinstance(table, schema.UniformPrior):
+        return priors.UniformPrior(z_dim)
+    return prior(table, z_dim, nn.Identity(), data)
 
 
 def _vamp_prior(components: int, guide: nn.Module, data: Dataset) -> priors.VampPrior:
