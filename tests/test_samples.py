@@ -535,7 +535,7 @@ def test_a_report_holds_what_its_parts_measure() -> None:
     assert found.labels is not None
     assert found.labels.counts.tolist() == label_statistics(samples, train_classifier(train, y), y).counts.tolist()
     frame = found.to_frame()
-    assert list(frame.columns) == ["measure", "value", "se", "compared with"]
+    assert list(frame.columns) == ["measure", "value", "se", "mark", "compared with"]
     assert frame["value"].tolist() == [
         found.parzen.value,
         found.mmd.value,

@@ -11,6 +11,7 @@ import pandas as pd
 from inference.diagnostics import Calibration, Diagnosis, PredictiveCheck
 from inference.ladder import Ladder
 from inference.report.examination import Examination
+from inference.report.outcome import KINDS, Outcome
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,7 +26,8 @@ class Evidence:
     Attributes:
         name: what the run is called.
         manifest: what the run says of itself: `status` ("started", "finished", "diverged", "interrupted"), `versions`,
-            `machine`, `command`, `seed`, `data`, `device`, `modes`, `seconds`, `stopped`, `validation`, ...
+            `machine`, `command`, `seed`, `data`, `device`, `modes`, `seconds`, `stopped`, `validation`, `kind` where
+            there is no guide, ...
         recipe: the TOML it was begun with.
         metrics: a row for each report of the training: `step`, `epoch`, `seconds`, `lr`, `loss`, `log_likelihood`,
             `kl_SITE`, `grad_norm`, `validation` (a score, nats per datum, higher is better).
@@ -33,6 +35,7 @@ class Evidence:
         ladder_data: what the data that `ladder` was found on say of themselves; empty where that was not kept.
         bounds: the table of a ladder whose values per datum were not kept, as `Ladder.table`.
         examination: what running the pair on data has shown.
+        outcome: what a model without a guide has shown.
         worst: draws by MCMC from the posterior of the latents of those data the guide does worst on, whose numbers are
             the coordinate of the plate; group `guide` holds the guide's draws of the same variables.
         posterior: draws of a posterior with what belongs to them, as `sample` and `to_datatree` give it.
@@ -52,6 +55,7 @@ class Evidence:
     ladder_data: Mapping[str, Any] = field(default_factory=dict)
     bounds: pd.DataFrame | None = None
     examination: Examination | None = None
+    outcome: Outcome | None = None
     worst: xr.DataTree | None = None
     posterior: xr.DataTree | None = None
     diagnosis: Diagnosis | None = None
@@ -62,8 +66,16 @@ class Evidence:
     missing: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def kind(self) -> str | None:
+        """Of a model without a guide, "energy", "implicit" or "transition"; `None` for pairs and for posteriors."""
+        said = self.manifest.get("kind") if self.outcome is None else self.outcome.kind
+        return said if said in KINDS else None
+
+    @property
     def is_pair(self) -> bool:
-        """Whether it is about a model with a guide, not about a posterior alone."""
+        """Whether it is about a model with a guide, not about one without, or about a posterior alone."""
+        if self.kind is not None:
+            return False
         if any(part is not None for part in (self.metrics, self.ladder, self.bounds, self.examination)):
             return True
         return bool(self.manifest) and self.posterior is None and self.manifest.get("kind") != "posterior"

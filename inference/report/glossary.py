@@ -60,6 +60,7 @@ TERMS: Mapping[str, str] = {
     "loss": "loss",
     "validation": "validation",
     "grad_norm": "gradient norm",
+    "free_energy": "free energy",
 }
 """The term that defines a column of that name."""
 

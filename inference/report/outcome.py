@@ -72,7 +72,8 @@ class Outcome:
         null: mean log density of the data where nothing is learned, nats per datum; NaN where it is not reckoned.
         energies: the free energy F of single data, nats: `set` ("train", "test", "samples"), `free_energy`.
         per_step: what each step of a chain takes from its bound, `t` and `nats`; the end stands at T + 1.
-        samples: what samples alone say, `SampleReport.to_frame`: `measure`, `value`, `se`, `compared with`.
+        samples: what samples alone say, `SampleReport.to_frame`: `measure`, `value`, `se`, `mark`,
+            `compared with`.
         labels: `class`, `samples`, `share`, `data`, as `LabelStatistics.to_histogram`.
         notes: on how these numbers are to be read.
         drawn: pictures.

@@ -15,6 +15,7 @@ from inference.fit import Fitted
 from inference.report.evidence import Evidence
 from inference.report.examination import Examination
 from inference.report.keeping import load_calibration, load_examination, load_ladder
+from inference.report.outcome import load_outcome
 from inference.report.sensitivity import sensitivity_of
 from inference.runs import Run
 
@@ -26,7 +27,16 @@ __all__ = ["Source", "identified", "read_evidence"]
 Source: TypeAlias = "str | Path | Run | Fitted | Evidence | xr.DataTree"
 """A run folder, a `.nc` or `.zarr` of draws, a run, what `fit` returned, evidence, or a tree of draws."""
 
-PARTS = ("manifest.json", "metrics.jsonl", "bounds.csv", "bounds.nc", "examination.nc", "per_datum.csv", "posterior.nc")
+PARTS = (
+    "manifest.json",
+    "metrics.jsonl",
+    "bounds.csv",
+    "bounds.nc",
+    "examination.nc",
+    "outcome.nc",
+    "per_datum.csv",
+    "posterior.nc",
+)
 
 _T = TypeVar("_T")
 
@@ -104,6 +114,7 @@ def _of_folder(folder: Path, name: str) -> Evidence:
         bounds=_if_there(folder / "bounds.csv", read, "table of bounds", pd.read_csv),
         examination=_if_there(folder / "examination.nc", read, "examination", lambda p: load_examination(p.parent))
         or _if_there(folder / "per_datum.csv", read, "evaluation", _evaluated),
+        outcome=_if_there(folder / "outcome.nc", read, "outcome", lambda path: load_outcome(path.parent)),
         calibration=_if_there(folder / "calibration.nc", read, "calibration", lambda p: load_calibration(p.parent)),
     )
     worst = _if_there(folder / "worst.nc", read, "posterior of the worst data", load_tree)

@@ -20,7 +20,8 @@ class Judgement:
         state: what is thought of it.
         sentence: what was found, with its numbers and their errors, and what to do about it.
         section: the id of the section with the evidence: "training", "ladder", "guide", "latents", "clusters",
-            "chains", "calibration", "predictive", "provenance".
+            "chains", "calibration", "predictive", "provenance", or of a model without a guide "density", "drawn",
+            "draws".
     """
 
     topic: str

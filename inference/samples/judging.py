@@ -24,7 +24,7 @@ __all__ = ["SampleReport", "judge_samples"]
 
 Sampler: TypeAlias = Callable[..., Tensor]
 
-COLUMNS = ["measure", "value", "se", "compared with"]
+COLUMNS = ["measure", "value", "se", "mark", "compared with"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,34 +48,41 @@ class SampleReport:
     labels: LabelStatistics | None = None
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per measure: its value, its standard error, and what it is to be compared with."""
+        """One row per measure: its value, its standard error, and its mark: a number, and in words."""
         real, centroids, found, mark = self.parzen.real, self.parzen.centroids, self.precision_recall, self.real
         anchors = f"{real.value:.1f} of real training data, {centroids.value:.1f} of k-means centroids"
         same = f"0 if the laws are the same: p = {self.mmd.p_value:.3g}"
         nearer = f"0.5 of new data: p = {self.nearest.p_value:.3g} for more"
         rows = [
-            ("Parzen log density, nats", self.parzen.value, self.parzen.se, anchors),
-            ("MMD^2", self.mmd.value, self.mmd.se, same),
-            ("precision", found.precision, found.precision_se, f"{mark.precision:.3f} of real training data"),
-            ("recall", found.recall, found.recall_se, f"{mark.recall:.3f} of real training data"),
-            ("nearer to training data", self.nearest.nearer, self.nearest.nearer_se, nearer),
+            ("Parzen log density, nats", self.parzen.value, self.parzen.se, real.value, anchors),
+            ("MMD^2", self.mmd.value, self.mmd.se, 0.0, same),
+            (
+                "precision",
+                found.precision,
+                found.precision_se,
+                mark.precision,
+                f"{mark.precision:.3f} of real training data",
+            ),
+            ("recall", found.recall, found.recall_se, mark.recall, f"{mark.recall:.3f} of real training data"),
+            ("nearer to training data", self.nearest.nearer, self.nearest.nearer_se, 0.5, nearer),
         ]
         return pd.DataFrame([*rows, *self._label_rows()], columns=COLUMNS)
 
-    def _label_rows(self) -> list[tuple[str, float, float, str]]:
+    def _label_rows(self) -> list[tuple[str, float, float, float, str]]:
         found = self.labels
         if found is None:
             return []
+        entropy, chance, right = found.reference_entropy, found.tv_by_chance, found.accuracy
         return [
-            ("label entropy, nats", found.entropy, found.entropy_se, f"{found.reference_entropy:.3f} of the data"),
-            ("total variation of labels", found.tv, found.tv_se, f"{found.tv_by_chance:.3f} by chance"),
-            ("mean confidence", found.confidence, found.confidence_se, f"classifier: {found.accuracy:.3f} accuracy"),
+            ("label entropy, nats", found.entropy, found.entropy_se, entropy, f"{entropy:.3f} of the data"),
+            ("total variation of labels", found.tv, found.tv_se, chance, f"{chance:.3f} by chance"),
+            ("mean confidence", found.confidence, found.confidence_se, right, f"classifier: {right:.3f} accuracy"),
         ]
 
     def __str__(self) -> str:
         rows = [
             f"  {measure:<28}{value:>10.4g} ± {se:<9.2g} ({mark})"
-            for measure, value, se, mark in self.to_frame().itertuples(index=False)
+            for measure, value, se, _, mark in self.to_frame().itertuples(index=False)
         ]
         return "\n".join([self._headline(), *rows, *(f"  {note}" for note in self.parzen.notes())])
 

@@ -18,6 +18,13 @@ from inference.report.figures.differences import differences_figure
 from inference.report.figures.guide import guide_figure, khat_figure
 from inference.report.figures.latents import kl_figure, projection_figure
 from inference.report.figures.leaving_out import loo_khat_figure, loo_pit_figure
+from inference.report.figures.outcome import (
+    classes_figure,
+    filters_figure,
+    free_energies_figure,
+    per_step_figure,
+    scatter_figure,
+)
 from inference.report.figures.pictures import grid_figure, pairs_figure, strips_figure
 from inference.report.figures.predictive import ppc_figure, sensitivity_figure
 from inference.report.figures.ranks import rank_figure
@@ -25,11 +32,14 @@ from inference.report.figures.style import styled
 from inference.report.figures.training import loss_figure, parts_figure
 
 __all__ = [
+    "classes_figure",
     "confusion_figure",
     "differences_figure",
     "energy_figure",
     "evolution_figure",
+    "filters_figure",
     "forest_figure",
+    "free_energies_figure",
     "grid_figure",
     "guide_figure",
     "khat_figure",
@@ -40,9 +50,11 @@ __all__ = [
     "pair_figure",
     "pairs_figure",
     "parts_figure",
+    "per_step_figure",
     "ppc_figure",
     "projection_figure",
     "rank_figure",
+    "scatter_figure",
     "sensitivity_figure",
     "strips_figure",
     "styled",

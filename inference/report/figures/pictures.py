@@ -77,10 +77,17 @@ def pairs_figure(
     return _drawn(rows, shape, min(columns, max(1, len(before))), above, kinds=2)
 
 
-def strips_figure(interpolations: Any, shape: Sequence[int]) -> Figure:
-    """Ways from one datum to another, a row each, `(rows, steps, x_dim)`."""
+def strips_figure(interpolations: Any, shape: Sequence[int], *, labels: Sequence[str] = ()) -> Figure:
+    """Ways from one datum to another, or of a chain to a sample, a row each.
+
+    Args:
+        interpolations: `(rows, steps, x_dim)`.
+        shape: of a datum.
+        labels: what stands over each step, above the first row.
+    """
     ways = numbers(interpolations)
-    return _drawn(list(ways), shape, ways.shape[1] if ways.ndim == 3 else 1, [()] * len(ways))
+    above = [labels if i == 0 else () for i in range(len(ways))]
+    return _drawn(list(ways), shape, ways.shape[1] if ways.ndim == 3 else 1, above)
 
 
 def _side_by_side(columns: int, shape: Sequence[int]) -> int:

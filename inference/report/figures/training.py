@@ -18,16 +18,17 @@ __all__ = ["loss_figure", "parts_figure"]
 MOST_SITES, MOST_CROSSES, STRETCHES = 12, 200, 400
 
 HELD_OUT = "minus validation score"
-"""Not of every report: where it is not a number, there was none."""
+"""Not of every report: where it is not a number, there was none. The same of a phase's loss, which is not of every."""
 
 
-def loss_figure(metrics: pd.DataFrame) -> Figure:
+def loss_figure(metrics: pd.DataFrame, *, unit: str = "nats per datum") -> Figure:
     """The loss of each report, and minus the validation score, over updates; the first spikes may leave the frame.
 
     Reports that are not finite are crosses at the foot.
 
     Args:
-        metrics: a row for each report, with the columns `step`, `loss` and perhaps `validation`.
+        metrics: a row for each report, with the columns `step`, `loss` or `PHASE/loss`, and perhaps `validation`.
+        unit: of the losses.
     """
     with styled():
         figure = new_figure(7.2, 3.0)
@@ -35,10 +36,11 @@ def loss_figure(metrics: pd.DataFrame) -> Figure:
         curves = {}
         if "loss" in metrics:
             curves["loss, training data"] = _column(metrics["loss"])
+        curves |= {str(c): _column(metrics[c]) for c in metrics.columns if str(c).endswith("/loss")}
         if "validation" in metrics:
             curves[HELD_OUT] = -_column(metrics["validation"])
         _curves(axes, _steps(metrics), curves)
-        axes.set(xlabel="updates", ylabel="nats per datum")
+        axes.set(xlabel="updates", ylabel=unit)
     return figure
 
 
@@ -93,7 +95,7 @@ def _curves(axes: Axes, steps: Array, curves: dict[str, Array]) -> None:
         x, y = steps[mask][picked], values[mask][picked]
         axes.plot(x, y, color=colour, linestyle=dashes, marker=marker, label=label)
     axes.set_ylim(*_frame([values[seen[name]] for name, values in curves.items()], axes.get_ylim()))
-    gone = [np.isinf(values) if name == HELD_OUT else ~np.isfinite(values) for name, values in curves.items()]
+    gone = [np.isinf(y) if name == HELD_OUT or "/" in name else ~np.isfinite(y) for name, y in curves.items()]
     lost = np.isfinite(steps) & np.any(gone, axis=0)
     if lost.any():
         at, label, across = steps[lost], unseen(int(lost.sum())).strip("; "), axes.get_xaxis_transform()

@@ -13,6 +13,8 @@ from inference.report.evidence import Evidence
 from inference.report.judging.bracketing import bracket
 from inference.report.judging.chains import chains
 from inference.report.judging.clusters import clusters
+from inference.report.judging.density import density, no_guide
+from inference.report.judging.draws import numbers_drawn, samples, section_of
 from inference.report.judging.guide import guide
 from inference.report.judging.latents import latents, numbers, prior
 from inference.report.judging.overfitting import overfitting
@@ -31,9 +33,8 @@ def judge(evidence: Evidence) -> Verdict:
     >>> judge(Evidence("nothing")).colour
     'amber'
     """
-    first = (("Convergence", convergence, "training"), ("Guide", guide, "guide"), ("Bracket", bracket, "ladder"))
     return Verdict(
-        tuple(_told(*one, evidence) for one in first),
+        tuple(_told(*one, evidence) for one in _first(evidence)),
         tuple(found for one in _others(evidence) if (found := _told(*one, evidence)) is not None),
     )
 
@@ -50,11 +51,22 @@ def _told(topic: str, judged: Callable[[Evidence], _Found], section: str, eviden
         return Judgement(topic, "doubt", why, section)
 
 
+def _first(evidence: Evidence) -> Iterator[tuple[str, Callable[[Evidence], Judgement], str]]:
+    """The three that matter, what judges them, and where they are shown."""
+    has_guide = evidence.kind is None
+    yield "Convergence", convergence, "training"
+    yield ("Guide", guide, "guide") if has_guide else ("Guide", no_guide, "density")
+    yield ("Bracket", bracket, "ladder") if has_guide else ("Bracket", density, "density")
+
+
 def _others(evidence: Evidence) -> Iterator[tuple[str, Callable[[Evidence], Judgement | None], str]]:
     """Topics that apply to such evidence, what judges them, and where they are shown."""
     pair, posterior = evidence.is_pair, is_posterior(evidence)
-    if pair:
+    if pair or evidence.kind:
         yield "Overfitting", overfitting, "training"
+    if evidence.kind:
+        yield "Samples", samples, section_of(evidence)
+    if pair:
         yield "Latents", latents, "latents"
     if pair or posterior:
         yield "Prior", _prior, "latents" if pair else "predictive"
@@ -65,13 +77,13 @@ def _others(evidence: Evidence) -> Iterator[tuple[str, Callable[[Evidence], Judg
         yield "Leave-one-out", leave_one_out, "predictive"
     if pair or posterior or evidence.calibration is not None:
         yield "Calibration", calibration, "calibration"
-    yield "Numbers", numbers, "latents"
+    yield ("Numbers", _numbers, "drawn") if evidence.kind else ("Numbers", numbers, "latents")
     yield "Missing", missing, "provenance"
 
 
 def convergence(evidence: Evidence) -> Judgement:
     """Whether training has come to its end, and whether draws are converged: the worse of the two."""
-    found = [training(evidence)] if evidence.is_pair else []
+    found = [training(evidence)] if evidence.is_pair or evidence.kind else []
     found += [chains(evidence)] if is_posterior(evidence) else []
     if not found:
         why = "Nothing is known of any training or of any draws."
@@ -85,10 +97,19 @@ def _prior(evidence: Evidence) -> Judgement:
     return together("Prior", found)
 
 
+def _numbers(evidence: Evidence) -> Judgement | None:
+    wrong = numbers_drawn(evidence.outcome) if evidence.outcome is not None else []
+    if not wrong:
+        return None
+    said = f"Not all that the model makes is finite ({listed(wrong)}): find where it overflows."
+    return Judgement("Numbers", "doubt", said, "drawn")
+
+
 def missing(evidence: Evidence) -> Judgement | None:
     """What could not be read or found out; pictures are shown, not judged."""
     examined = evidence.examination.missing if evidence.examination is not None else {}
     parts = {**evidence.missing, **{name: why for name, why in examined.items() if name not in ("pictures", "worst")}}
+    parts |= evidence.outcome.missing if evidence.outcome is not None else {}
     if not parts:
         return None
     first, why = next(iter(parts.items()))

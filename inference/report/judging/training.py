@@ -12,6 +12,7 @@ import pandas as pd
 
 from inference.report.evidence import Evidence
 from inference.report.examination import Array
+from inference.report.judging.losses import not_finite, without_measure
 from inference.report.verdict import Judgement, State
 from inference.report.words import listed, measured, number
 
@@ -54,7 +55,7 @@ def _training(evidence: Evidence) -> tuple[State, str]:
         return "absent", "Nothing is known of the training: there are no metrics with a loss in them."
     if status != "finished":
         return "doubt", f"Nothing says that training has finished: its status is `{status}`, {_so_far(metrics, last)}."
-    return _course(evidence, losses)
+    return without_measure(evidence, losses, last) or _course(evidence, losses)
 
 
 def _so_far(metrics: pd.DataFrame | None, last: str) -> str:
@@ -135,14 +136,14 @@ def _course(evidence: Evidence, losses: dict[str, Array]) -> tuple[State, str]:
     if few := [name for name, values in losses.items() if len(values) < LEAST]:
         least = min(len(losses[name]) for name in few)
         return "doubt", f"Training has finished, but {least} reports are too few to tell whether it has converged."
-    if broken := [name for name, values in losses.items() if not np.isfinite(values).all()]:
-        count = int((~np.isfinite(losses[broken[0]])).sum())
-        return "doubt", f"`{broken[0]}` is not finite in {count} of {len(losses[broken[0]])} reports: look at them."
+    if broken := not_finite(losses):
+        return "doubt", broken
     if unknown := _unknown_at_the_end(evidence.metrics):
         return "doubt", f"The loss has come to its end, but {listed(unknown)} is not finite there: look at its parts."
     courses = {name: _Course.of(-values) for name, values in losses.items()}
     by_patience = evidence.manifest.get("stopped") == "patience"
-    for doubt in _doubts(courses, scores_of(evidence.metrics), by_patience=by_patience):
+    what = "model" if evidence.kind else "pair"
+    for doubt in _doubts(courses, scores_of(evidence.metrics), what, by_patience=by_patience):
         return "doubt", doubt
     name, course = next(iter(courses.items()))
     stopped = "by patience" if by_patience else "in full"
@@ -160,7 +161,7 @@ def _slowed(metrics: pd.DataFrame | None) -> str:
     return f" The learning rate had come down to {came}, where a loss stands still in any case."
 
 
-def _doubts(courses: dict[str, _Course], scores: Array | None, *, by_patience: bool) -> Iterator[str]:
+def _doubts(courses: dict[str, _Course], scores: Array | None, what: str, *, by_patience: bool) -> Iterator[str]:
     """What speaks against a course, the worst first; what falls on while patience is out has been waited for."""
     if all(course.gained <= 0 for course in courses.values()):
         name, course = next(iter(courses.items()))
@@ -173,7 +174,7 @@ def _doubts(courses: dict[str, _Course], scores: Array | None, *, by_patience: b
     if scores is None:
         return
     if not len(scores) or not np.isfinite(scores).all():
-        yield "Training has finished, but its validation scores are not finite: look for data the pair rules out."
+        yield f"Training has finished, but its validation scores are not finite: look for data the {what} rules out."
     elif len(scores) >= LEAST and not by_patience and (course := _Course.of(scores)).moving == "up":
         change = measured(course.change, course.error, "nats")
         yield (

@@ -11,6 +11,8 @@ from inference.report.sections.calibration import calibration
 from inference.report.sections.chains import chains
 from inference.report.sections.clusters import clusters
 from inference.report.sections.comparison import comparison
+from inference.report.sections.density import density
+from inference.report.sections.drawn import drawn, draws
 from inference.report.sections.guide import guide
 from inference.report.sections.ladder import ladder
 from inference.report.sections.latents import latents
@@ -24,6 +26,9 @@ __all__ = ["comparison", "sections_of"]
 PARTS: dict[str, tuple[str, Callable[[Evidence], Section | None], str]] = {
     "training": ("Training", training, "nothing was trained here, or its metrics are gone"),
     "ladder": ("Both sides of log p(x)", ladder, "no bound was evaluated: `compare_bounds`, `ppmodels bounds RUN`"),
+    "density": ("What is known of log p(x)", density, "the model was not evaluated: `ppmodels evaluate RUN`"),
+    "drawn": ("What it draws", drawn, "nothing was drawn: `ppmodels evaluate RUN`"),
+    "draws": ("What its draws say", draws, "no draws were judged: `ppmodels evaluate RUN --samples`"),
     "guide": ("The guide, datum by datum", guide, "the pair was not examined: `examine`, `ppmodels report RUN`"),
     "latents": ("Latents, samples and reconstructions", latents, "the pair was not examined: `examine`"),
     "clusters": ("Clusters and sticks", clusters, "the pair has no site of components, or was not examined"),

@@ -16,6 +16,7 @@ from inference.report.blocks import Block, Note, Picture, Section, Table
 from inference.report.evidence import Evidence
 from inference.report.figures import differences_figure
 from inference.report.glossary import terms_for
+from inference.report.outcome import Outcome
 from inference.report.verdict import Verdict
 from inference.report.words import measured
 
@@ -32,7 +33,7 @@ def comparison(runs: Sequence[tuple[Evidence, Verdict]]) -> Section:
 
 def _blocks(runs: Sequence[tuple[Evidence, Verdict]]) -> Iterator[Block]:
     overview = pd.DataFrame([_overview(evidence, verdict) for evidence, verdict in runs])
-    terms = terms_for(map(str, overview.columns), **{"s.e.": "standard error"})
+    terms = terms_for(map(str, overview.columns), **{"s.e.": "standard error", "side": "direction"})
     yield Table("runs", "The runs, log p(x) in nats per datum", overview, terms)
     first, others = runs[0][0], [evidence for evidence, _ in runs[1:]]
     rows = [row for other in others for row in _differences(other, first)]
@@ -50,7 +51,9 @@ def _blocks(runs: Sequence[tuple[Evidence, Verdict]]) -> Iterator[Block]:
             table,
             terms_for(map(str, table.columns), difference="paired difference"),
         )
-    apart = [other.name for other in others if other.name not in {row["run"] for row in rows}]
+    if any(evidence.kind for evidence, _ in runs):
+        yield Note("Of models without a guide no values per datum are kept, so they are paired with no other run.")
+    apart = [other.name for other in others if not other.kind and other.name not in {row["run"] for row in rows}]
     if apart:
         yield Note(
             f"{', '.join(apart)} cannot be paired with {first.name}: values per datum on the same data are needed of "
@@ -73,7 +76,18 @@ def _overview(evidence: Evidence, verdict: Verdict) -> dict[str, Any]:
             "k-hat": found.per_datum["khat"].median(),
         }
         row |= {"n": len(value), "K": found.num_particles}
-    return row
+    return row | (_known(evidence.outcome) if evidence.outcome is not None else {})
+
+
+def _known(found: Outcome) -> dict[str, Any]:
+    """The exact value of log p(x), or the lower side, of a model without a guide."""
+    sides = (
+        {} if found.likelihood is None else {str(one["direction"]): one for one in found.likelihood.to_dict("records")}
+    )
+    side = next((side for side in ("exact", "lower") if side in sides), None)
+    if side is None:
+        return {}
+    return {"log p(x)": sides[side]["value"], "s.e.": sides[side]["se"], "side": side, "n": found.data.get("n")}
 
 
 def _differences(run: Evidence, first: Evidence) -> Iterator[dict[str, Any]]:

@@ -32,6 +32,8 @@ def _blocks(evidence: Evidence) -> Iterator[Block]:
             "K": evidence.examination.num_particles,
             "seconds": round(evidence.examination.seconds, 3),
         }
+    if (outcome := evidence.outcome) is not None:
+        told["evaluated"] = {**outcome.data, "step": outcome.step, "seconds": round(outcome.seconds, 3)}
     if evidence.posterior is not None:
         told["draws"] = {str(name): _json(value) for name, value in evidence.posterior.attrs.items()}
     if evidence.worst is not None:

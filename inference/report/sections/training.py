@@ -15,6 +15,17 @@ from inference.report.words import number
 
 __all__ = ["training"]
 
+CAPTIONS = {
+    "energy": "The loss of each report, and minus the validation score where there is one. It falls as the model "
+    "learns if it is minus log p(x) itself; a contrast of free energies need not, and says nothing of how far training "
+    "has come.",
+    "implicit": "The losses of the two players. They move against each other, and say nothing of how far training has "
+    "come.",
+    "transition": "The loss of each report, and minus the validation score where there is one, which is a bound on log "
+    "p(x), in nats per datum; lower is better.",
+}
+"""How to read the losses of a model without a guide."""
+
 
 def training(evidence: Evidence) -> Section | None:
     """Curves of the loss, of its parts and of the validation score; `None` where nothing was trained."""
@@ -30,6 +41,15 @@ def _blocks(evidence: Evidence, metrics: pd.DataFrame) -> Iterator[Block]:
             f"The training has not come to its end: its status is “{status}”.",
             "bad" if status == "diverged" else "doubt",
         )
+    if evidence.kind is None:
+        yield from _of_pair(metrics)
+    else:
+        yield from _without_guide(evidence.kind, metrics)
+    terms = terms_for(map(str, metrics.columns)) | {str(c): "KL" for c in metrics.columns if str(c).startswith("kl_")}
+    yield Table("metrics", "Every report of the training, the last first", metrics[::-1], terms, top=5)
+
+
+def _of_pair(metrics: pd.DataFrame) -> Iterator[Block]:
     last = metrics.iloc[-1]
     if "loss" in metrics:
         held = ""
@@ -55,5 +75,33 @@ def _blocks(evidence: Evidence, metrics: pd.DataFrame) -> Iterator[Block]:
             f"Parts of the loss as training goes on; at the end {said}.",
             "What the loss is made of: the log likelihood of the data, and the KL of each latent site from its prior.",
         )
-    terms = terms_for(map(str, metrics.columns)) | {str(c): "KL" for c in metrics.columns if str(c).startswith("kl_")}
-    yield Table("metrics", "Every report of the training, the last first", metrics[::-1], terms, top=5)
+
+
+def _without_guide(kind: str, metrics: pd.DataFrame) -> Iterator[Block]:
+    """Losses that are no bound, or of several phases, and the gradient and rate where they were reported."""
+    last = metrics.iloc[-1]
+    losses = [str(name) for name in metrics.columns if str(name) == "loss" or str(name).endswith("/loss")]
+    if losses:
+        said = "; ".join(
+            f"{name} from {number(metrics[name].dropna().iloc[0])} to {_last(metrics, name)}" for name in losses
+        )
+        held = (
+            f" The best validation score is {number(metrics['validation'].max())}." if "validation" in metrics else ""
+        )
+        yield Picture(
+            partial(loss_figure, metrics, unit="loss, as reported"),
+            f"Losses over {number(last.get('step'))} updates: {said}.{held}",
+            CAPTIONS[kind],
+        )
+    beside = {"lr": "learning rate", "grad_norm": "norm of the gradient before it is clipped"}
+    if there := {name: words for name, words in beside.items() if name in metrics}:
+        said = ", ".join(f"{words} {number(last[name])}" for name, words in there.items())
+        yield Picture(
+            partial(parts_figure, metrics),
+            f"What is reported beside the loss as training goes on; at the end {said}.",
+            f"As training goes on: {' and '.join(there.values())}.",
+        )
+
+
+def _last(metrics: pd.DataFrame, name: str) -> str:
+    return number(metrics[name].dropna().iloc[-1])
