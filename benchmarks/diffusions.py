@@ -23,8 +23,8 @@ from inference.samples import parzen
 from ppmodels.clocks import TimeMLP, sinusoids
 from ppmodels.data import mnist
 from ppmodels.diffusion import Diffusion
-from ppmodels.heartbeat import Heartbeat
 from ppmodels.kernels import BinomialKernel, GaussianKernel
+from ppmodels.patterns import Heartbeat
 from ppmodels.rates import geometric, harmonic
 from ppmodels.reverses import Flip
 from ppmodels.toys import swiss_roll

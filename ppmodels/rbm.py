@@ -73,20 +73,19 @@ class RBM(nn.Module):
         """What the hidden units see of the data, `(..., num_hidden)`."""
         return self.visible_units.statistic(v) @ self.weight + (self.hidden_bias - self.mu @ self.weight)
 
-    def _linear(self, v: Tensor) -> Tensor:
+    def _linear(self, v: Tensor, field: Tensor) -> Tensor:
         """The part of the energy that no hidden unit is in, `(...)`."""
-        pull = self.weight @ self.la
-        at_rest = self.la @ self.hidden_bias - self.mu @ pull
-        return self.visible_units.energy(v) + self.visible_units.statistic(v) @ pull + at_rest
+        return self.visible_units.energy(v) + field @ self.la
 
     def energy(self, v: Tensor, h: Tensor) -> Tensor:
         """E, `(..., num_visible)` and `(..., num_hidden)` to `(...)`, in nats."""
-        return self._linear(v) - (h * self._field(v)).sum(-1)
+        field = self._field(v)
+        return self._linear(v, field) - (h * field).sum(-1)
 
     def free_energy(self, v: Tensor, hidden: Distribution | None = None) -> Tensor:
         r""":math:`F(v) = -\log \sum_h e^{-E(v, h)}`, `(...)`; `hidden` is `self.hidden(v)` where it is at hand."""
         field = self._field(v) if hidden is None else cast(Any, hidden).base_dist.logits
-        return self._linear(v) - softplus(field).sum(-1)
+        return self._linear(v, field) - softplus(field).sum(-1)
 
     def hidden_free_energy(self, h: Tensor) -> Tensor:
         """Minus the log of the sum, or the integral, of exp(-E) over the data, `(..., num_hidden)` to `(...)`."""
@@ -194,7 +193,7 @@ class RBMPath:
     def advance(self, state: Tensor, here: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
         """The log ratio at `state`, `(n, num_visible)` to `(n,)`, and a sweep at `there`."""
         rbm, field = self.rbm, self.rbm._field(state)
-        tilt = (there - here) * (self.base.energy(state) - rbm._linear(state))
+        tilt = (there - here) * (self.base.energy(state) - rbm._linear(state, field))
         ratio = tilt + (softplus(there * field) - softplus(here * field)).sum(-1)
         h = torch.sigmoid(there * field).bernoulli()
         pull = (h - rbm.la) @ rbm.weight.T
