@@ -21,8 +21,8 @@ from inference import Denoising, adam, ancestral, diffusion_bound, fit, inpaint
 from ppmodels.clocks import TimeMLP, sinusoids
 from ppmodels.contracts import Data
 from ppmodels.diffusion import Diffusion
-from ppmodels.patterns import Heartbeat
 from ppmodels.kernels import BinomialKernel, GaussianKernel
+from ppmodels.patterns import Heartbeat
 from ppmodels.rates import geometric, harmonic
 from ppmodels.reverses import Epsilon, Flip
 from ppmodels.toys import swiss_roll
