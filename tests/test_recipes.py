@@ -18,12 +18,15 @@ from inference.objectives import Variational
 from inference.pair import Pair
 from ppmodels.cli import experiment, fitting
 from ppmodels.data import Dataset, LikelihoodWarning, digits, from_array
+from ppmodels.patterns import PATTERNS
 from ppmodels.recipes import Recipe, RecipeError, load_recipe, nearest, recipe_names, schema
 from ppmodels.zoo import ZOO, build, entry, table
 
 
 def like(recipe: Recipe) -> Dataset:
     """A little data of the size that the recipe's own has."""
+    if recipe.data.name in PATTERNS:
+        return PATTERNS[recipe.data.name].sample(60)
     side = 8 if recipe.data.name == "digits" else 28
     protocol = "dynamic" if recipe.kind == "directed" else recipe.data.protocol
     with warnings.catch_warnings():

@@ -27,6 +27,8 @@ class Diffusion(Table):
     """T, the steps there and back."""
     rates: Literal["linear", "harmonic", "geometric"] = "linear"
     """How much each step forgets: DDPM's, the 2015 paper's, or as much of every scale."""
+    first: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """How much of a datum the first step forgets: of levels of grey, at best what tells two of them apart."""
     reverse: Literal["epsilon", "drift", "flip"] = "epsilon"
     """What the net tells: the noise, where a normal step leads and how wide it is, or which bits to turn."""
     levels: Levels = 0
@@ -87,6 +89,8 @@ class TransitionRecipe(Recipe):
         if model.levels == 1 or (binomial and model.levels):
             wanted = "0 with `model.kernel` = 'binomial'" if binomial else "0, for a density, or at least 2"
             yield f"`model.levels` must be {wanted}, got {model.levels}"
+        if model.first is not None and (binomial or model.rates == "linear"):
+            yield "`model.first` must be left out but for 'harmonic' or 'geometric' `model.rates` of a Gaussian kernel"
         if model.gated and model.clock != "bumps":
             yield f"`model.clock` must be 'bumps' with `model.gated` = true, got {model.clock!r}"
         if model.reverse == "epsilon" and model.rates == "harmonic":

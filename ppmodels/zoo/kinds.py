@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import cast
 
 import torch
@@ -24,12 +23,6 @@ from ppmodels.units import BernoulliUnits, GaussianUnits, Units
 from ppmodels.zoo.parts import ACTIVATIONS, ModelAndGuide, noise_prior
 
 __all__ = ["boltzmann", "diffusion", "gan", "rbm"]
-
-RATES: Mapping[str, Callable[[int], Tensor]] = {
-    "linear": rates.linear,
-    "harmonic": rates.harmonic,
-    "geometric": rates.geometric,
-}
 
 LEAST_RATE = 1e-3
 """Of harmonic rates on real numbers, where the first step of many would be worth no end of bits."""
@@ -115,14 +108,26 @@ def diffusion(recipe: schema.TransitionRecipe, data: Dataset) -> ModelAndGuide:
     """`Diffusion`, of normal or binomial steps, by DDPM's parts or those of 2015."""
     table = recipe.model
     T, normal = table.num_steps, table.kernel == "gaussian"
-    betas = RATES[table.rates](T)
-    kernel = GaussianKernel(betas.clamp_min(LEAST_RATE)) if normal else BinomialKernel(betas)
+    kernel = GaussianKernel(_betas(table)) if normal else BinomialKernel(_betas(table))
     reverse = _reverse(table, data)
     times = bumps(T) if table.clock == "bumps" else sinusoids(T)
     net = (GatedMLP if table.gated else TimeMLP)(
         data.x_dim, table.hidden, times=times, outputs=reverse.outputs, activation=ACTIVATIONS[table.activation]
     )
     return ModelAndGuide(Diffusion(kernel, net, reverse), None)
+
+
+def _betas(table: schema.Diffusion) -> Tensor:
+    """How much each step forgets, `(T,)`."""
+    T, first = table.num_steps, table.first
+    match table.rates:
+        case "linear":
+            return rates.linear(T)
+        case "geometric":
+            return rates.geometric(T) if first is None else rates.geometric(T, first=first)
+        case "harmonic":
+            least = LEAST_RATE if table.kernel == "gaussian" else 0.0
+            return rates.harmonic(T, least=least if first is None else first)
 
 
 def _reverse(table: schema.Diffusion, data: Dataset) -> Reverse:
