@@ -53,6 +53,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "diffusion-drift": ("digits-diffusion", CHAIN | NORMAL),
     "diffusion-gated": ("digits-diffusion", CHAIN | NORMAL | {"model.levels": 0, "model.gated": True}),
+    "diffusion-fixed": ("heartbeat-diffusion", CHAIN | {"model.first_fixed": True}),
     "diffusion-bits": ("heartbeat-diffusion", CHAIN | {"evaluation.num_draws": 2}),
 }
 everywhere = pytest.mark.parametrize("name", KINDS)
@@ -317,6 +318,7 @@ def test_what_needs_a_guide_is_refused_by_name(verb: str, tmp_path: Path, capsys
         ("digits-diffusion", "model.reverse=flip", "`model.reverse` must be 'epsilon' or 'drift' with `model.kernel`"),
         ("digits-diffusion", "model.rates=linear", "`model.first` must be left out but for 'harmonic' or 'geometric'"),
         ("digits-diffusion", "model.levels=1", "`model.levels` must be 0, for a density, or at least 2, got 1"),
+        ("digits-diffusion", "model.first_fixed=true", "`model.first_fixed` must be false with `model.levels` or"),
         ("digits-diffusion", "model.gated=true", "`model.clock` must be 'bumps' with `model.gated` = true"),
         ("heartbeat-diffusion", "objective.weighting=simple", "`objective.weighting` must be 'bound' with `model.rev"),
         ("digits-vae", "data.protocol=signed", "`model.likelihood` must be 'normal' with `data.protocol` = 'signed'"),

@@ -31,6 +31,8 @@ class Diffusion(Table):
     """How much of a datum the first step forgets: of levels of grey, at best what tells two of them apart."""
     reverse: Literal["epsilon", "drift", "flip"] = "epsilon"
     """What the net tells: the noise, where a normal step leads and how wide it is, or which bits to turn."""
+    first_fixed: bool = False
+    """Whether the step to the data is the kernel's own and nothing is learned of it, as in the 2015 paper."""
     levels: Levels = 0
     """Levels of grey that the last step makes, so that the bound is on a probability; 0 for a density."""
     hidden: Widths = (256, 256)
@@ -91,6 +93,8 @@ class TransitionRecipe(Recipe):
             yield f"`model.levels` must be {wanted}, got {model.levels}"
         if model.first is not None and (binomial or model.rates == "linear"):
             yield "`model.first` must be left out but for 'harmonic' or 'geometric' `model.rates` of a Gaussian kernel"
+        if model.first_fixed and (model.levels or model.reverse == "epsilon"):
+            yield "`model.first_fixed` must be false with `model.levels` or `model.reverse` = 'epsilon', got true"
         if model.gated and model.clock != "bumps":
             yield f"`model.clock` must be 'bumps' with `model.gated` = true, got {model.clock!r}"
         if model.reverse == "epsilon" and model.rates == "harmonic":

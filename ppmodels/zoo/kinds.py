@@ -133,10 +133,9 @@ def _betas(table: schema.Diffusion) -> Tensor:
 def _reverse(table: schema.Diffusion, data: Dataset) -> Reverse:
     """What the net's output means, and whether the last step makes levels of grey."""
     low = -1.0 if data.protocol == "signed" else 0.0
-    match table.reverse:
-        case "flip":
-            return FirstFixed(Flip())
-        case "drift":
-            return Discretised(Drift(), table.levels, low=low) if table.levels else FirstFixed(Drift())
-        case "epsilon":
-            return Discretised(Epsilon(), table.levels, low=low) if table.levels else Epsilon()
+    if table.reverse == "flip":
+        return FirstFixed(Flip()) if table.first_fixed else Flip()
+    reverse = Epsilon() if table.reverse == "epsilon" else Drift()
+    if table.levels:
+        return Discretised(reverse, table.levels, low=low)
+    return FirstFixed(reverse) if table.first_fixed and isinstance(reverse, Drift) else reverse
