@@ -7,6 +7,7 @@ The last layer starts at zero, so that an untrained net moves nothing.
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Sequence
 from typing import cast
@@ -60,7 +61,34 @@ def sinusoids(num_steps: int, size: int = 32, *, shortest: float = 6.0) -> Tenso
     return torch.cat([angle.sin(), angle.cos()], -1)
 
 
-class TimeMLP(nn.Module):
+class _Clocked(nn.Module, abc.ABC):
+    """A trunk and a silent head, whose sizes depend on what is made of the features of the time."""
+
+    times: Tensor
+
+    def __init__(
+        self,
+        x_dim: int,
+        hidden: Sequence[int] = (128, 128),
+        *,
+        times: Tensor,
+        outputs: int = 1,
+        activation: Activation = nn.Tanh,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("times", _table(times))
+        self.in_features = check_size("x_dim", x_dim)
+        self.out_features = x_dim * check_size("outputs", outputs)
+        seen, made = self._sizes(times.shape[-1])
+        self.trunk = MLP(seen, hidden, activation)
+        self.head = _silent(self.trunk.out_features, made)
+
+    @abc.abstractmethod
+    def _sizes(self, size: int) -> tuple[int, int]:
+        """What the trunk reads, and what the head makes, where the time has so many features."""
+
+
+class TimeMLP(_Clocked):
     """A dense net of the state and the features of the time side by side.
 
     Arguments:
@@ -79,28 +107,14 @@ class TimeMLP(nn.Module):
         torch.Size([7, 5, 4])
     """
 
-    times: Tensor
-
-    def __init__(
-        self,
-        x_dim: int,
-        hidden: Sequence[int] = (128, 128),
-        *,
-        times: Tensor,
-        outputs: int = 1,
-        activation: Activation = nn.Tanh,
-    ) -> None:
-        super().__init__()
-        self.register_buffer("times", _table(times))
-        self.in_features, self.out_features = x_dim, x_dim * check_size("outputs", outputs)
-        self.trunk = MLP(check_size("x_dim", x_dim) + times.shape[-1], hidden, activation)
-        self.head = _silent(self.trunk.out_features, self.out_features)
+    def _sizes(self, size: int) -> tuple[int, int]:
+        return self.in_features + size, self.out_features
 
     def forward(self, state: Tensor, t: Tensor) -> Tensor:
         return cast(Tensor, self.head(self.trunk(joined(state, self.times[t]))))  # (..., n, outputs * x_dim)
 
 
-class GatedMLP(nn.Module):
+class GatedMLP(_Clocked):
     r"""A dense net of the state alone, with an output for each bump of the clock; the time says how they are mixed.
 
     .. math:: y(x, t) = \sum_j g_j(t)\, y_j(x)
@@ -122,22 +136,8 @@ class GatedMLP(nn.Module):
         torch.Size([7, 5, 4])
     """
 
-    times: Tensor
-
-    def __init__(
-        self,
-        x_dim: int,
-        hidden: Sequence[int] = (128, 128),
-        *,
-        times: Tensor,
-        outputs: int = 1,
-        activation: Activation = nn.Tanh,
-    ) -> None:
-        super().__init__()
-        self.register_buffer("times", _table(times))
-        self.in_features, self.out_features = x_dim, x_dim * check_size("outputs", outputs)
-        self.trunk = MLP(check_size("x_dim", x_dim), hidden, activation)
-        self.head = _silent(self.trunk.out_features, self.out_features * times.shape[-1])
+    def _sizes(self, size: int) -> tuple[int, int]:
+        return self.in_features, self.out_features * size
 
     def forward(self, state: Tensor, t: Tensor) -> Tensor:
         every = self.head(self.trunk(state)).unflatten(-1, (self.out_features, -1))  # (..., n, outputs * x_dim, size)
