@@ -14,7 +14,7 @@ from torch import Tensor
 from inference.diffusion_bound import DiffusionBound, diffusion_bound
 from inference.energies import energy_likelihood
 from inference.partition import LogZ, annealed_log_z, exact_log_z, smallest_side
-from inference.report.outcome import Outcome, save_outcome
+from inference.report.outcome import Outcome, load_outcome, save_outcome
 from inference.samples import SampleReport, judge_samples
 from ppmodels.data import Dataset
 from ppmodels.rbm import RBM
@@ -53,6 +53,8 @@ def evaluate_outcome(
         found = _transition(fitted, found, data)
     if samples or fitted.recipe.kind == "implicit":
         found = _judged(found, *judge_draws(fitted, data))
+    else:
+        found = _with_kept(fitted, found)
     seed = fitted.recipe.judging.seed
     found = replace(found, drawn=drawn_of(fitted, data, SHOWN, seed=seed), seconds=time.monotonic() - begun)
     save_outcome(found, fitted.run.folder)
@@ -186,3 +188,17 @@ def _judged(found: Outcome, report: SampleReport, notes: tuple[str, ...]) -> Out
     labels = None if report.labels is None else report.labels.to_histogram()
     told = (*found.notes, *report.parzen.notes(), *notes)
     return replace(found, samples=report.to_frame(), labels=labels, notes=told)
+
+
+def _with_kept(fitted: FittedRun, found: Outcome) -> Outcome:
+    """What was said of draws of the same parameters beside the same data, if anything was."""
+    if not (fitted.run.folder / "outcome.nc").exists():
+        return found
+    try:
+        kept = load_outcome(fitted.run.folder)
+    except (ValueError, OSError):  # damaged, and about to be written anew
+        return found
+    if kept.samples is None or kept.step != found.step or kept.data.get("sha256") != found.data["sha256"]:
+        return found
+    beside = tuple(note for note in kept.notes if note not in found.notes)
+    return replace(found, samples=kept.samples, labels=kept.labels, notes=(*found.notes, *beside))

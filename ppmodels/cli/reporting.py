@@ -158,8 +158,9 @@ def _complete(fitted: FittedRun, wanted: Wanted) -> dict[str, str]:
 def _complete_outcome(fitted: FittedRun, missing: dict[str, str], wanted: Wanted) -> dict[str, str]:
     """Reckon what a model without a guide is judged by, unless it is there."""
     missing.pop("calibration", None)
-    if not (fitted.run.folder / "outcome.nc").exists():
-        evaluate_outcome(fitted)
+    outcome = read_evidence(fitted.run.folder).outcome
+    if outcome is None or outcome.samples is None:
+        evaluate_outcome(fitted, samples=True)
     if wanted.calibrate:
         missing["calibration"] = f"a model of the kind {fitted.recipe.kind!r} has no guide to calibrate"
     fitted.run.update(examined=fitted.step, missing=missing)
