@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from importlib import import_module
 
 import pyro
 import pytest
@@ -47,3 +48,11 @@ def double() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def sketched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages whose figures are made but not drawn: that is most of what a page costs, and has tests of its own."""
+    svg = import_module("inference.report.svg")
+    monkeypatch.setattr(svg, "_lay_out", lambda figure: None)
+    monkeypatch.setattr(svg, "_drawn", lambda figure: '<svg viewBox="0 0 9 9"></svg>')

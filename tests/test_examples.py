@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+import inference.bounds.parsing
 import inference.compare
 from examples import (
     compare_bounds,
@@ -21,6 +23,7 @@ from examples import (
     stick_breaking,
 )
 from inference import FewParticlesWarning
+from inference.schedule import Annealing
 from ppmodels.data import Dataset
 
 EXAMPLES = sorted(Path(compare_bounds.__file__).parent.glob("*.py"))
@@ -28,6 +31,12 @@ LENGTHS = {"compare_bounds": range(30, 40)}
 """Of examples that are not of 40 to 80 lines."""
 
 ROWS = ["ELBO", "IWAE-20", "IWAE-1000", "Renyi(0.5)-1000", "TVO(20)-1000", "truncated-1000", "CUBO(2)-1000"]
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chains of bounds find their steps in less time."""
+    monkeypatch.setattr(inference.bounds.parsing, "Annealing", partial(Annealing, num_pilot=10, num_warmup=5))
 
 
 def test_three_trained_pairs_under_eight_bounds(
@@ -143,6 +152,8 @@ def test_machines_dream(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.filterwarnings("ignore:The inplace keyword")  # arviz_stats.compare, with pandas 3.1
 def test_a_posterior_under_two_priors(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(posterior.PRIORS, "half-Cauchy")
+    for name in ("sample", "sbc"):
+        monkeypatch.setattr(posterior, name, partial(getattr(posterior, name), num_warmup=60))
     posterior.main(num_chains=16, num_draws=60, num_datasets=4)
     out = capsys.readouterr().out
     assert re.findall("^-- (.+?):", out, flags=re.MULTILINE) == list(posterior.PRIORS)

@@ -38,20 +38,20 @@ def slope(values: Tensor, Ks: tuple[int, ...]) -> float:
 def test_signal_of_the_encoder_falls_with_k_on_the_path_and_rises_doubly_reparameterised() -> None:
     """Rainforth et al.: the path's falls as the root of K and the decoder's rises so; Tucker et al.: DReG's rises."""
     factor, Ks, x = Factor(), (4, 16, 64), data(1).expand(30, 3)
-    found = gradient_snr(factor.model, factor.guide, x, num_particles=Ks, num_repeats=200, mode="replay")
+    found = gradient_snr(factor.model, factor.guide, x, num_particles=Ks, num_repeats=100, mode="replay")
     assert -0.75 < slope(column(found, "Pathwise()", "encoder", "snr"), Ks) < -0.25
     assert 0.3 < slope(column(found, "DReG()", "encoder", "snr"), Ks) < 0.8
     assert 0.3 < slope(column(found, "Pathwise()", "decoder", "snr"), Ks) < 0.8
     for name in ("Pathwise()", "DReG()"):  # unbiased: off by no more than noise, 4 times its root mean square
         for part in ("encoder", "decoder"):
             assert bool((column(found, name, part, "bias") < 4 * column(found, name, part, "bias_se")).all())
-    assert found.reference == "Pathwise(), 2,000 repeats"
+    assert found.reference == "Pathwise(), 1,000 repeats"
 
 
 def test_a_gradient_of_known_signal_and_noise() -> None:
     """The bound's gradient for `slope` is z, and for `loc` it is slope - z: normal, of known mean and variance.
 
-    Tolerances are 4 standard errors of 800 repeats: false alarm 8 x 6e-5.
+    Tolerances are 4 standard errors of 200 repeats: false alarm 8 x 6e-5.
     """
 
     class Line(nn.Module):
@@ -77,23 +77,23 @@ def test_a_gradient_of_known_signal_and_noise() -> None:
         ELBO(),
         estimators=[Pathwise()],
         num_particles=[1, 4],
-        num_repeats=800,
+        num_repeats=200,
         mode="replay",
     )
     # means 2 and -1, variance 1/K
     torch.testing.assert_close(
-        column(found, "Pathwise()", "decoder", "snr"), torch.tensor([2.0, 4.0]), rtol=0.18, atol=0
+        column(found, "Pathwise()", "decoder", "snr"), torch.tensor([2.0, 4.0]), rtol=0.36, atol=0
     )
     torch.testing.assert_close(
-        column(found, "Pathwise()", "encoder", "snr"), torch.tensor([1.0, 2.0]), rtol=0.18, atol=0
+        column(found, "Pathwise()", "encoder", "snr"), torch.tensor([1.0, 2.0]), rtol=0.36, atol=0
     )
     torch.testing.assert_close(
-        column(found, "Pathwise()", "decoder", "norm"), torch.tensor([2.0, 2.0]), rtol=0.08, atol=0
+        column(found, "Pathwise()", "decoder", "norm"), torch.tensor([2.0, 2.0]), rtol=0.16, atol=0
     )
     expected = (
-        torch.tensor([0.5, 0.25]) / math.sqrt(800) * math.sqrt(1.1)
+        torch.tensor([0.5, 0.25]) / math.sqrt(200) * math.sqrt(1.1)
     )  # its own noise and a tenth for the reference
-    torch.testing.assert_close(column(found, "Pathwise()", "decoder", "bias_se"), expected, rtol=0.1, atol=0)
+    torch.testing.assert_close(column(found, "Pathwise()", "decoder", "bias_se"), expected, rtol=0.2, atol=0)
 
 
 def test_bias_shows_against_a_reference_that_is_given() -> None:

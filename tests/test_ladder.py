@@ -48,15 +48,15 @@ def test_critical_values_of_one_row_repeated_are_those_of_one() -> None:
 
 
 def test_intervals_cover_all_rows_at_once() -> None:
-    """500 samples of 200 data, 6 correlated bounds, 90 %: 86 to 94 % cover (3 standard errors: alarm 0.3 %)."""
+    """250 samples of 200 data, 6 correlated bounds, 90 %: 84.3 to 95.7 % cover (3 standard errors: alarm 0.3 %)."""
     torch.manual_seed(1)
     mean, covered = torch.arange(6.0), 0
-    for _ in range(500):
+    for _ in range(250):
         shared = torch.randn(200)
         rows = [row(f"b{i}", "lower", mean[i] + 2 * shared + torch.randn(200)) for i in range(6)]
         ends = ladder(*rows).intervals(0.9)
         covered += bool(((ends["low"] < mean.numpy()) & (mean.numpy() < ends["high"])).all())
-    assert 0.86 < covered / 500 < 0.94
+    assert 0.843 < covered / 250 < 0.957
 
 
 def test_levels_are_probabilities() -> None:
@@ -241,13 +241,13 @@ def test_figures_have_an_axes_for_each_ladder() -> None:
 
 
 def test_intervals_of_few_data_cover_too() -> None:
-    """1,000 samples of 4 data, 3 rows, 90 %: 87 to 93 % cover (3 standard errors); normal quantiles cover 72 %."""
+    """400 samples of 4 data, 3 rows, 90 %: 85.5 to 94.5 % cover (3 standard errors); normal quantiles cover 72 %."""
     torch.manual_seed(5)
     covered = 0
-    for _ in range(1000):
+    for _ in range(400):
         ends = ladder(*(row(f"b{i}", "lower", torch.randn(4)) for i in range(3))).intervals(0.9)
         covered += bool(((ends["low"] < 0) & (ends["high"] > 0)).all())
-    assert 0.87 < covered / 1000 < 0.93
+    assert 0.855 < covered / 400 < 0.945
 
 
 def test_few_data_do_not_cry_wolf() -> None:

@@ -207,7 +207,7 @@ def test_data_stay_in_their_order() -> None:
 
 
 def test_more_chains_than_fit_run_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference.annealing.running, "default_chunk", lambda x: 128 * 3 // x.numel())  # three at once
+    monkeypatch.setattr(inference.annealing.running, "default_chunk", lambda x: 128 * 6 // x.numel())  # six at once
     x = toy.data(2)
     tree = sample_latents(toy.model, toy.wrong, x, **FEW)
     assert dict(tree["posterior"].sizes) == {"chain": 8, "draw": 100, "data": 2, "z_dim_0": 2}

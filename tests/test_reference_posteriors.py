@@ -39,10 +39,10 @@ def assert_agrees(name: str, **how: Any) -> Any:
     return tree
 
 
-SLOWER = pytest.mark.slow
+SLOWER = dict.fromkeys(("low_dim_gauss_mix", "hmm_example", "blr"), pytest.mark.slow)
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=SLOWER if "mix" in n or "hmm" in n else ()) for n in NAMES])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOWER.get(name, ())) for name in NAMES])
 def test_chees_in_few_draws(name: str) -> None:
     tree = assert_agrees(name, **FEW)
     assert diagnose(tree).row("stuck chains").verdict == "pass"

@@ -6,6 +6,8 @@ import re
 import shutil
 import threading
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,17 @@ TINY = (
     "evaluation.num_particles=50",
     "evaluation.bounds=['elbo', 'iwae:5', 'bdmc:5:4']",
 )
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("brief", "sketched")]
+
+
+@pytest.fixture(scope="module")
+def brief() -> Iterator[None]:
+    """Chains are few and short: what is kept of them is looked at here, not what they find."""
+    worst = partial(reporting.examine_worst, num_chains=4, num_samples=40, num_warmup=20, mode="replay")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reporting, "examine_worst", worst)
+        patch.setattr(reporting, "sbc", partial(reporting.sbc, num_samples=60, num_warmup=60))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +48,8 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reported(fitted: Path) -> Path:
-    """The same run with its report."""
+def reported(fitted: Path, brief: None) -> Path:
+    """The same run with its report, whose figures are drawn."""
     folder = fitted.parent / "reported"
     shutil.copytree(fitted, folder)
     assert main(["report", str(folder), "--num-worst", "2"]) == 0

@@ -114,6 +114,7 @@ def test_a_run_has_every_section_it_can_have(run: Path, tmp_path: Path) -> None:
     assert [name for name, _ in found.verdicts] == ["linear"]
 
 
+@pytest.mark.usefixtures("sketched")
 def test_the_verdict_comes_first(run: Path, tmp_path: Path) -> None:
     html = report(run, tmp_path / "r.html").path.read_text()
     first = html.index('href="#guide"')
@@ -140,6 +141,7 @@ def test_a_fit_that_wrote_nothing_is_refused() -> None:
         report(fitted)
 
 
+@pytest.mark.usefixtures("sketched")
 def test_a_tree_in_memory_and_in_a_file(tmp_path: Path) -> None:
     tree = posterior()
     path = save_tree(tree, tmp_path / "draws.nc")
@@ -205,9 +207,10 @@ def test_posteriors_are_compared_by_each_observed_variable(tmp_path: Path) -> No
     assert "could not be compared" not in html
 
 
+@pytest.mark.usefixtures("sketched")
 def test_sensitivity_of_very_many_parameters_is_of_the_first(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    tree, shape = posterior(size=3000), (4, 250)
+    tree, shape = posterior(size=300), (4, 250)
     tree["log_prior"] = xr.DataTree(xr.Dataset({"theta": (("chain", "draw"), rng.normal(size=shape))}))
     tree["log_likelihood"] = xr.DataTree(xr.Dataset({"x": (("chain", "draw", "d"), rng.normal(size=(*shape, 5)))}))
     evidence = read_evidence(tree)
@@ -218,6 +221,7 @@ def test_sensitivity_of_very_many_parameters_is_of_the_first(tmp_path: Path) -> 
     )
 
 
+@pytest.mark.usefixtures("sketched")
 def test_a_figure_that_fails_costs_no_other(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(metrics: pd.DataFrame) -> None:
         raise ArithmeticError("<no>")
@@ -236,7 +240,11 @@ def test_a_figure_that_fails_costs_no_other(run: Path, tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize("part", ["manifest.json", "metrics.jsonl", "bounds.nc", "examination.nc", "worst.nc"])
 @pytest.mark.parametrize("damage", ["gone", "empty", "garbage", "cut"])
-def test_a_damaged_run_has_a_report_that_says_so(run: Path, tmp_path: Path, part: str, damage: str) -> None:
+def test_a_damaged_run_has_a_report_that_says_so(
+    run: Path, tmp_path: Path, part: str, damage: str, request: pytest.FixtureRequest
+) -> None:
+    if damage != "cut":  # which leaves most to draw
+        request.getfixturevalue("sketched")
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
     path = folder / part
@@ -254,6 +262,7 @@ def test_a_damaged_run_has_a_report_that_says_so(run: Path, tmp_path: Path, part
     assert "provenance" in ids(html)
 
 
+@pytest.mark.usefixtures("sketched")
 def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "manifest.json").write_text(json.dumps({"status": "started", "seed": 0}))
@@ -264,6 +273,7 @@ def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
     assert re.search(r'<meta http-equiv="refresh" content="7"', html)
 
 
+@pytest.mark.usefixtures("sketched")
 def test_a_diverged_run_is_red(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
@@ -387,6 +397,7 @@ def test_every_judgement_has_a_section_to_point_at() -> None:
         assert {one.section for one in (*verdict.judgements, *verdict.others)} <= set(PARTS)
 
 
+@pytest.mark.usefixtures("sketched")
 def test_what_is_returned_says_what_was_found(tmp_path: Path) -> None:
     found = report(posterior(), tmp_path / "r.html")
     assert isinstance(found, Report)
