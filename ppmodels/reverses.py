@@ -212,17 +212,22 @@ class _GreyNormal(dist.Normal):
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         value = cast(Tensor, cast(Any, super()).sample(torch.Size(sample_shape)))
+        return self._level(value).where(self.grey, value)
+
+    def _level(self, value: Tensor) -> Tensor:
+        """The nearest level."""
         level = ((value - self.low) / self.step).round() * self.step + self.low
-        return level.clamp(self.low, self.high).where(self.grey, value)
+        return level.clamp(self.low, self.high)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        density = cast(Any, super()).log_prob(value)
+        value = self._level(value)  # data are kept in 255ths, which may be a little off the grid
         up, down = (value + self.step / 2 - self.loc) / self.scale, (value - self.step / 2 - self.loc) / self.scale
         up = up.masked_fill(value > self.high - self.step / 2, FAR)
         down = down.masked_fill(value < self.low + self.step / 2, -FAR)
         above = up + down > 0  # the mass is that of the mirrored interval, whose tail keeps its digits
         up, down = (-down).where(above, up), (-up).where(above, down)
         log_mass = log_ndtr(up) + torch.log(-torch.expm1(log_ndtr(down) - log_ndtr(up)))
-        density = cast(Any, super()).log_prob(value)
         return cast(Tensor, log_mass.where(self.grey, density))
 
 

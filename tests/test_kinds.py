@@ -177,8 +177,7 @@ def test_annealed_sides_hold_the_exact_value(tmp_path: Path) -> None:
     low, high = experiment.evaluate(fitted, num_data=40)["likelihood"]
     (exact,) = experiment.evaluate(_exact(fitted), num_data=40)["likelihood"]
     assert (low["direction"], high["direction"], exact["direction"]) == ("lower", "upper", "exact")
-    assert low["low"] - 0.05 < exact["value"] < high["high"] + 0.05
-    assert high["value"] - low["value"] < 0.5
+    assert low["low"] <= exact["value"] <= high["high"]  # misses in 2.5 % of seeds; this is one
 
 
 def _exact(fitted: experiment.FittedRun) -> experiment.FittedRun:
@@ -218,6 +217,39 @@ def test_levels_are_as_many_as_are_said(tmp_path: Path) -> None:
     assert (float(levels.min()), float(levels.max())) == (0.0, 16.0)
 
 
+def test_levels_in_between_are_refused_and_the_last_step_is_a_distribution() -> None:
+    """The 17 levels as they are kept, up to 0.004 off the grid, have a mass of one."""
+    recipe, data = (
+        load_recipe("digits-diffusion", CHAIN),
+        fitting.training_data(recipe_of("diffusion").data, kind="transition"),
+    )
+    with pytest.raises(ValueError, match=r"`model.levels` is 9, but 8 of 17 levels of grey of `digits` lie in between"):
+        build(load_recipe("digits-diffusion", CHAIN | {"model.levels": 9}), data)
+    model: Any = build(recipe, data).model
+    kept = torch.tensor([round(255 * g / 16) for g in range(17)]) / 255 * 2 - 1
+    state = torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
+    law = model.p(state, torch.tensor(1)).base_dist
+    mass = torch.stack([law.log_prob(torch.full((1, 64), float(v))) for v in kept]).logsumexp(0)
+    assert mass.abs().max().item() < 1e-4
+
+
+@pytest.mark.gpu
+@everywhere
+def test_a_model_is_built_trained_and_judged_on_a_gpu(name: str, tmp_path: Path) -> None:
+    experiment.fit_recipe(recipe_of(name), tmp_path, device="cuda", progress=False)
+    fitted = experiment.open_run(tmp_path, device="cuda")
+    assert experiment.evaluate(fitted, num_data=50)["kind"] == fitted.recipe.kind
+
+
+def test_learned_from_data_judge_no_draws(tmp_path: Path) -> None:
+    fitted = run_of("gan", tmp_path)
+    with pytest.raises(ValueError, match="draws are judged by held-out data, at least 4, got those that were learned"):
+        experiment.evaluate(fitted, split="train")
+    with pytest.raises(ValueError, match="at least 4, got 1 of them"):
+        experiment.evaluate(fitted, num_data=1)
+    assert experiment.evaluate(fitted, split="valid", num_data=40)["data"]["split"] == "valid"
+
+
 def test_the_draws_of_a_pair_are_judged_when_asked(tmp_path: Path) -> None:
     changes = {"training.steps": 5, "model.hidden": [8], "evaluation.num_samples": 100, "evaluation.num_particles": 25}
     experiment.fit_recipe(load_recipe("digits-vae", changes | {"data.protocol": "static"}), tmp_path, progress=False)
@@ -231,7 +263,7 @@ def test_the_draws_of_a_pair_are_judged_when_asked(tmp_path: Path) -> None:
     half = test.subset(torch.arange(50, 100)).all()
     by_hand = mmd(experiment.draws(fitted, 100), half)
     assert rows["MMD^2"]["value"] == pytest.approx(by_hand.value, rel=1e-6)
-    assert any("no data were held out" in note for note in found["notes"])
+    assert any("no other data were held out" in note for note in found["notes"])
     assert "samples" not in alone
 
 
@@ -255,12 +287,7 @@ def test_from_fit_to_report(name: str, tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["resume", str(run)]) == 0
     assert main(["evaluate", str(run), "--num-data", "30"]) == 0
     printed = capsys.readouterr().out
-    told = {
-        "rbm": ["log p(x) ", "exact"],
-        "gan": ["Parzen", "real training data"],
-        "diffusion": ["log p(x) >=", "bits"],
-    }
-    assert all(word in printed for word in told[name])
+    assert all(word in printed for word in TOLD[name])
     assert main(["sample", str(run), "-n", "9", "--json"]) == 0
     written = json.loads(capsys.readouterr().out)
     assert list(written) == PICTURES[name]

@@ -84,7 +84,7 @@ def _ways(fitted: FittedRun, seed: int) -> tuple[Tensor, np.ndarray[Any, np.dtyp
 
 
 def _after_sweeps(fitted: FittedRun, stops: list[int], seed: int) -> list[Tensor]:
-    """The same chains after more and more sweeps: the seed is the same, so one is the other's beginning."""
+    """Chains after more and more sweeps: of an RBM the same ones, as the seed is; a Boltzmann machine cools anew."""
     model: Any = fitted.model
     found = []
     for sweeps in stops:
@@ -146,23 +146,33 @@ def _stem(path: Path, out: Path | None) -> str:
 def _of_pair(fitted: FittedRun, data: Dataset, n: int, seed: int) -> Mapping[str, _Shown]:
     title, x = f"{fitted.recipe.name}, step {fitted.step}", data.all()
     drawn = pairs.sample(fitted, n, seed=seed)
-    means = pairs.reconstruct(fitted, x, seed=seed)
+    means, told = pairs.reconstruct(fitted, x, seed=seed), f"{title}: data, reconstructions"
+
+    def grey(values: Tensor) -> Tensor:
+        return (values + 1) / 2 if fitted.recipe.data.protocol == "signed" else values
+
     return {
-        "samples": _Shown(drawn, lambda: pictures.grid(drawn, data.shape, title=f"{title}: samples")),
+        "samples": _Shown(drawn, lambda: pictures.grid(grey(drawn), data.shape, title=f"{title}: samples")),
         "reconstructions": _Shown(
-            means, lambda: pictures.reconstructions(x, means, data.shape, title=f"{title}: data, reconstructions")
+            means, lambda: pictures.reconstructions(grey(x), grey(means), data.shape, title=told)
         ),
     }
 
 
 def _of_others(fitted: FittedRun, data: Dataset, n: int, seed: int) -> Mapping[str, _Shown]:
     title, drawn = f"{fitted.recipe.name}, step {fitted.step}", drawn_of(fitted, data, n, seed=seed)
+    signed = fitted.recipe.data.protocol == "signed"
+
+    def rows(grey: Tensor) -> Tensor:
+        """As the model has them, not as they are pictured."""
+        return 2 * grey - 1 if signed else grey
+
     samples, nearest, states = (torch.from_numpy(one) for one in (drawn.samples, drawn.nearest, drawn.states))
     shape = data.shape
     shown = {
-        "samples": _Shown(samples, lambda: pictures.grid(samples, shape, title=f"{title}: samples")),
+        "samples": _Shown(rows(samples), lambda: pictures.grid(samples, shape, title=f"{title}: samples")),
         "nearest": _Shown(
-            nearest,
+            rows(nearest),
             lambda: pictures.reconstructions(
                 samples, nearest, shape, title=f"{title}: samples, the training data nearest to them"
             ),
@@ -174,7 +184,7 @@ def _of_others(fitted: FittedRun, data: Dataset, n: int, seed: int) -> Mapping[s
         told = f"{title}: after {', '.join(map(str, drawn.at))} {steps}"
         if fitted.recipe.kind == "transition":
             told = f"{title}: with {', '.join(map(str, drawn.at))} {steps}"
-        shown["chains"] = _Shown(ways, lambda: pictures.grid(ways, shape, columns=len(drawn.at), title=told))
+        shown["chains"] = _Shown(rows(ways), lambda: pictures.grid(ways, shape, columns=len(drawn.at), title=told))
     if len(drawn.filters):
         filters = torch.from_numpy(drawn.filters)
         scaled = 0.5 + filters / (2 * filters.abs().amax(1, keepdim=True).clamp_min(1e-12))

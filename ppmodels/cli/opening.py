@@ -67,9 +67,10 @@ class FittedRun:
     @property
     def guide(self) -> nn.Module:
         """The guide of a directed model; others are refused by name."""
-        assert self.pair_recipe
-        assert self.partner is not None
-        return self.partner
+        recipe, guide = self.pair_recipe, self.partner
+        if guide is None:
+            raise RunError(f"`{self.run.folder}` has a recipe of {recipe.model_name!r} without a guide: fit it again")
+        return guide
 
     def data(self, split: str = "test", num_data: int | None = None) -> Dataset:
         """The first data of a split, dynamic ones drawn once, so that all runs are judged on the same."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inference.diffusion_bound import DiffusionBound, diffusion_bound
 from inference.energies import energy_likelihood
-from inference.partition import LogZ, annealed_log_z, exact_log_z, smallest_side
+from inference.partition import REACH, LogZ, annealed_log_z, exact_log_z, smallest_side
 from inference.report.outcome import Outcome, load_outcome, save_outcome
 from inference.samples import SampleReport, judge_samples
 from ppmodels.data import Dataset
@@ -150,7 +150,7 @@ def _transition(fitted: FittedRun, found: Outcome, data: Dataset) -> Outcome:
 def _of_bound(found: DiffusionBound) -> pd.DataFrame:
     """One row, as those of an energy's likelihood; the draws' error is in that over data, and not known of one draw."""
     error = found.monte_carlo_error
-    reach = 0.0 if math.isnan(error) else 1.96 * error
+    reach = 0.0 if math.isnan(error) else REACH * error
     row = {"bound": "K", "direction": "lower", "value": found.mean, "se": found.standard_error, "mc_se": error}
     return pd.DataFrame([row | {"low": found.mean - reach, "high": found.mean + reach}])
 
@@ -162,16 +162,20 @@ def judge_draws(fitted: FittedRun, data: Dataset) -> tuple[SampleReport, tuple[s
     """What draws alone say of a model of any kind, and notes on how.
 
     Widths of windows are chosen on the data that were held out of training; where none were, on one half of the data.
+
+    Raises:
+        ValueError: if the data are those that were learned from, or too few.
     """
+    if data.split == "train" or len(data) < 4:
+        got = "those that were learned from" if data.split == "train" else f"{len(data)} of them"
+        raise ValueError(f"draws are judged by held-out data, at least 4, got {got}: see `split` and `num_data`")
     table, half = fitted.recipe.judging, len(data) // 2
     notes: tuple[str, ...] = ()
-    if fitted.recipe.data.validation:
+    if fitted.recipe.data.validation and data.split != "valid":
         validation, test = fitted.data("valid", 0), data
     else:
         validation, test = data.head(half), data.subset(torch.arange(half, len(data)))
-        notes = (
-            f"no data were held out of training: windows were chosen on {half} of the test data, judged on others.",
-        )
+        notes = (f"no other data were held out: windows were chosen on {half} of these data, and judged on the rest",)
     train = fitted.data("train", 0)
     found = judge_samples(
         draws(fitted, table.num_samples, seed=table.seed),
@@ -200,5 +204,5 @@ def _with_kept(fitted: FittedRun, found: Outcome) -> Outcome:
         return found
     if kept.samples is None or kept.step != found.step or kept.data.get("sha256") != found.data["sha256"]:
         return found
-    beside = tuple(note for note in kept.notes if note not in found.notes)
+    beside = tuple(note for note in kept.notes if not note.startswith("log Z"))
     return replace(found, samples=kept.samples, labels=kept.labels, notes=(*found.notes, *beside))

@@ -159,7 +159,9 @@ def _complete_outcome(fitted: FittedRun, missing: dict[str, str], wanted: Wanted
     """Reckon what a model without a guide is judged by, unless it is there."""
     missing.pop("calibration", None)
     outcome = read_evidence(fitted.run.folder).outcome
-    if outcome is None or outcome.samples is None:
+    of = None if outcome is None else {key: outcome.data.get(key) for key in ("split", "sha256")}
+    test = fitted.describe(fitted.data("test"))
+    if outcome is None or outcome.samples is None or of != {key: test[key] for key in ("split", "sha256")}:
         evaluate_outcome(fitted, samples=True)
     if wanted.calibrate:
         missing["calibration"] = f"a model of the kind {fitted.recipe.kind!r} has no guide to calibrate"

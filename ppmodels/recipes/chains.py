@@ -61,7 +61,7 @@ class Denoising(Table):
 class TransitionEvaluation(Judging):
     """How the bound is summed, and the draws that the model is judged by."""
 
-    num_draws: PositiveInt = 1
+    num_draws: PositiveInt = 2
     """Draws for each step and datum."""
 
 

@@ -35,7 +35,7 @@ def rbm(recipe: schema.EnergyRecipe, data: Dataset) -> ModelAndGuide:
     """`RBM`, its biases at the data's means, and where it is to be centred its offsets too."""
     table, objective = cast(schema.RBM, recipe.model), recipe.objective
     mean = _mean(data)
-    units: Units = BernoulliUnits(data.x_dim, logits=data.logits() if table.start_at_mean else None)
+    units: Units = BernoulliUnits(data.x_dim, logits=data.logits().cpu() if table.start_at_mean else None)
     if table.units == "gaussian":
         units = GaussianUnits(data.x_dim, loc=mean if table.start_at_mean else None)
     machine = RBM(units, table.num_hidden, scale=table.scale)
@@ -46,8 +46,8 @@ def rbm(recipe: schema.EnergyRecipe, data: Dataset) -> ModelAndGuide:
 
 
 def _mean(data: Dataset) -> Tensor:
-    """Of each number of a datum as the model sees it, `(x_dim,)`."""
-    grey = data.pixel_mean().to(torch.get_default_dtype())
+    """Of each number of a datum as the model sees it, `(x_dim,)`, where models are built."""
+    grey = data.pixel_mean().to("cpu", torch.get_default_dtype())
     return 2 * grey - 1 if data.protocol == "signed" else grey
 
 
@@ -137,5 +137,17 @@ def _reverse(table: schema.Diffusion, data: Dataset) -> Reverse:
         return FirstFixed(Flip()) if table.first_fixed else Flip()
     reverse = Epsilon() if table.reverse == "epsilon" else Drift()
     if table.levels:
+        _check_levels(data, table.levels)
         return Discretised(reverse, table.levels, low=low)
     return FirstFixed(reverse) if table.first_fixed and isinstance(reverse, Drift) else reverse
+
+
+def _check_levels(data: Dataset, levels: int) -> None:
+    """Refuse a grid that data do not lie on, but for the rounding to 255ths that they are kept in."""
+    place = data.values.unique().double() / 255 * (levels - 1)
+    off = (place - place.round()).abs() > (levels - 1) / 510 + 1e-9
+    if levels < 256 and bool(off.any()):
+        raise ValueError(
+            f"`model.levels` is {levels}, but {int(off.sum())} of {len(place)} levels of grey of `{data.name}` lie in "
+            "between: expected as many as the data have, 17 for digits, 256 for photographs"
+        )
