@@ -214,7 +214,7 @@ real = posterior.diagnose
 
 def test_list_names_programs_and_posteriors(document: Document, capsys: pytest.CaptureFixture[str]) -> None:
     found = document("list")
-    assert {"recipe", "bound"} <= set(found["recipes"][0])
+    assert {"recipe", "aim"} <= set(found["recipes"][0])
     assert "dp_mixture" in {row["program"] for row in found["programs"]}
     assert {"digits-latents", "eight-schools"} <= {row["posterior"] for row in found["posteriors"]}
     assert all(row["paper"] for row in found["posteriors"] + found["programs"])
