@@ -28,10 +28,13 @@ def like(recipe: Recipe) -> Dataset:
     if recipe.data.name in PATTERNS:
         return PATTERNS[recipe.data.name].sample(60)
     side = 8 if recipe.data.name == "digits" else 28
+    grey = torch.rand(60, side, side)
+    if isinstance(recipe, schema.TransitionRecipe) and recipe.model.levels:
+        grey = (grey * (recipe.model.levels - 1)).round() / (recipe.model.levels - 1)
     protocol = "dynamic" if recipe.kind == "directed" else recipe.data.protocol
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LikelihoodWarning)
-        return from_array(torch.rand(60, side, side), protocol=protocol, name=recipe.data.name)
+        return from_array(grey, protocol=protocol, name=recipe.data.name)
 
 
 @pytest.mark.parametrize("name", recipe_names())
