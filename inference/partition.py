@@ -143,6 +143,7 @@ def annealed_log_z(
     reverse: bool = True,
     sweeps: int = 1000,
     start: Tensor | None = None,
+    also_from: Tensor | None = None,
     seed: int = 0,
 ) -> LogZ:
     """log Z by annealed importance sampling, forward and back.
@@ -159,6 +160,7 @@ def annealed_log_z(
         reverse: whether to come back; without, the result is refused in tables.
         sweeps: of the model, before the way back.
         start: draws of the model to come back from, `(chains, ...)`, after the same sweeps.
+        also_from: draws to come back from a second time, such as data, which find other modes; the higher end stands.
         seed: of all draws; the caller's random state is left as it is.
 
     References:
@@ -172,8 +174,11 @@ def annealed_log_z(
             raise ValueError(f"`{name}` is {value}, expected a whole number, at least 2")
     if not isinstance(sweeps, int) or sweeps < 0:
         raise ValueError(f"`sweeps` is {sweeps}, expected a whole number, 0 for none")
-    if start is not None and len(start) < 2:
-        raise ValueError(f"`start` has {len(start)} rows, expected at least 2 chains: one alone has no error")
+    for name, rows in {"start": start, "also_from": also_from}.items():
+        if rows is not None and len(rows) < 2:
+            raise ValueError(f"`{name}` has {len(rows)} rows, expected at least 2 chains: one alone has no error")
+    if also_from is not None and not reverse:
+        raise ValueError("`also_from` is given, but `reverse` is False: nothing comes back")
     begun = time.monotonic()
     path: Any = model if hasattr(model, "advance") else model.path()
     log_z0 = path.log_z0.double()
@@ -183,11 +188,9 @@ def annealed_log_z(
         lower, lower_se = _log_mean(log_w)
         upper, upper_se = None, math.nan
         if reverse:
-            one = torch.ones_like(path.log_z0)
             state = state[torch.softmax(log_w, 0).multinomial(num_chains, replacement=True)] if start is None else start
-            for _ in range(sweeps):
-                _, state = path.advance(state, one, one)
-            back, upper_se = _log_mean(_anneal(path, state, betas.flip(0))[0])
+            ends = [_back(path, one, betas, sweeps) for one in (state, also_from) if one is not None]
+            back, upper_se = max(ends, key=lambda end: REACH * end[1] - end[0])
             upper = float(log_z0) - back
     method = f"AIS-{num_temperatures}x{num_chains}"
     return LogZ(method, float(log_z0) + lower, lower_se, upper, upper_se, time.monotonic() - begun)
@@ -200,6 +203,14 @@ def _anneal(path: AnnealingPath, state: Tensor, betas: Tensor) -> tuple[Tensor, 
         ratio, state = path.advance(state, here, there)
         log_w += ratio
     return log_w, state
+
+
+def _back(path: AnnealingPath, state: Tensor, betas: Tensor, sweeps: int) -> tuple[float, float]:
+    """The log of the mean weight of chains that come back from `state`, after so many sweeps there, and its error."""
+    one = betas[-1]
+    for _ in range(sweeps):
+        _, state = path.advance(state, one, one)
+    return _log_mean(_anneal(path, state, betas.flip(0))[0])
 
 
 def _temperatures(steps: int) -> Tensor:

@@ -261,6 +261,18 @@ class _FreeEnergy(torch.nn.Module):
 
 
 class TestPartition:
+    def test_a_second_way_back_leaves_the_first_as_it_is_and_the_higher_end_stands(self) -> None:
+        rbm, v = an_rbm(6, 4, scale=0.5), torch.zeros(50, 6)
+        how = {"num_temperatures": 20, "num_chains": 50, "sweeps": 0, "seed": 3}
+        alone, both = annealed_log_z(rbm, **how), annealed_log_z(rbm, also_from=v, **how)
+        assert (both.lower, both.lower_se) == (alone.lower, alone.lower_se)
+        assert both.high >= alone.high
+        ones, zeros = (annealed_log_z(rbm, start=v + s, **how).high for s in (1.0, 0.0))
+        worse = annealed_log_z(rbm, also_from=v + float(ones > zeros), **how)  # the further off of two states
+        assert worse.high > alone.high
+        with pytest.raises(ValueError, match="`also_from` is given, but `reverse` is False"):
+            annealed_log_z(rbm, also_from=v, reverse=False)
+
     def test_the_bracket_holds_for_nearly_all(self) -> None:
         """100 random machines of 10 x 8 units: each is to be inside with 95 % at least."""
         inside = 0

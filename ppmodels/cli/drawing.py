@@ -56,7 +56,7 @@ def draws(fitted: FittedRun, n: int, *, seed: int = 0) -> Tensor:
 
 def drawn_of(fitted: FittedRun, data: Dataset, n: int, *, seed: int = 0) -> Drawn:
     """Samples of a model without a guide beside data, the training data nearest to them, and the way they came."""
-    states, at = _ways(fitted, seed)
+    states, at = _ways(fitted, data.x_dim, seed)
     samples = draws(fitted, n, seed=seed)
     train = fitted.data("train", 0).all()
     nearest = train[nearest_rows(samples, train.double(), None)]
@@ -67,7 +67,7 @@ def drawn_of(fitted: FittedRun, data: Dataset, n: int, *, seed: int = 0) -> Draw
     return Drawn(shape, samples_, nearest_, data_, states_, at, _filters(fitted))
 
 
-def _ways(fitted: FittedRun, seed: int) -> tuple[Tensor, np.ndarray[Any, np.dtype[np.int64]]]:
+def _ways(fitted: FittedRun, x_dim: int, seed: int) -> tuple[Tensor, np.ndarray[Any, np.dtype[np.int64]]]:
     """States of a few chains, `(steps, k, x_dim)`, and their steps: sweeps so far, or steps to go."""
     match fitted.recipe:
         case schema.TransitionRecipe():
@@ -79,7 +79,6 @@ def _ways(fitted: FittedRun, seed: int) -> tuple[Tensor, np.ndarray[Any, np.dtyp
             stops = sorted({round(s) for s in np.geomspace(1, table.sweeps, STOPS)})
             return torch.stack(_after_sweeps(fitted, stops, seed)), np.array(stops)
         case _:
-            x_dim = draws(fitted, 1, seed=seed).shape[-1]
             return torch.zeros(0, WAYS, x_dim), np.zeros(0, dtype=np.int64)
 
 
@@ -180,10 +179,8 @@ def _of_others(fitted: FittedRun, data: Dataset, n: int, seed: int) -> Mapping[s
     }
     if len(states):
         ways = states.transpose(0, 1).flatten(0, 1)  # (k * steps, x_dim): a chain in a row
-        steps = "sweeps" if fitted.recipe.kind == "energy" else "steps to go"
-        told = f"{title}: after {', '.join(map(str, drawn.at))} {steps}"
-        if fitted.recipe.kind == "transition":
-            told = f"{title}: with {', '.join(map(str, drawn.at))} {steps}"
+        at = ", ".join(map(str, drawn.at))
+        told = f"{title}: {f'after {at} sweeps' if fitted.recipe.kind == 'energy' else f'with {at} steps to go'}"
         shown["chains"] = _Shown(rows(ways), lambda: pictures.grid(ways, shape, columns=len(drawn.at), title=told))
     if len(drawn.filters):
         filters = torch.from_numpy(drawn.filters)

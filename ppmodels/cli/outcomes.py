@@ -118,8 +118,7 @@ def log_z_of(fitted: FittedRun) -> LogZ:
         return annealed_log_z(path, **how)
     x = fitted.data("train", 0).all()
     path = model.path(_units_of(model, x))
-    found = [annealed_log_z(path, **how), annealed_log_z(path, start=x[: table.num_chains], **how)]
-    return max(found, key=lambda one: one.high)
+    return annealed_log_z(path, also_from=x[: table.num_chains], **how)
 
 
 def _units_of(model: RBM, x: Tensor) -> BernoulliUnits | GaussianUnits:

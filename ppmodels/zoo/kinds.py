@@ -35,9 +35,11 @@ def rbm(recipe: schema.EnergyRecipe, data: Dataset) -> ModelAndGuide:
     """`RBM`, its biases at the data's means, and where it is to be centred its offsets too."""
     table, objective = cast(schema.RBM, recipe.model), recipe.objective
     mean = _mean(data)
-    units: Units = BernoulliUnits(data.x_dim, logits=data.logits().cpu() if table.start_at_mean else None)
+    units: Units
     if table.units == "gaussian":
         units = GaussianUnits(data.x_dim, loc=mean if table.start_at_mean else None)
+    else:
+        units = BernoulliUnits(data.x_dim, logits=data.logits().cpu() if table.start_at_mean else None)
     machine = RBM(units, table.num_hidden, scale=table.scale)
     if getattr(objective, "centre", 0.0):
         with torch.no_grad():
@@ -143,11 +145,11 @@ def _reverse(table: schema.Diffusion, data: Dataset) -> Reverse:
 
 
 def _check_levels(data: Dataset, levels: int) -> None:
-    """Refuse a grid that data do not lie on, but for the rounding to 255ths that they are kept in."""
+    """Refuse a grid on which data do not lie, each level of theirs on one of its own, but for the 255ths of storage."""
     place = data.values.unique().double() / 255 * (levels - 1)
-    off = (place - place.round()).abs() > (levels - 1) / 510 + 1e-9
-    if levels < 256 and bool(off.any()):
+    on = place.round()
+    if len(on.unique()) < len(place) or bool(((place - on).abs() > (levels - 1) / 510 + 1e-9).any()):
         raise ValueError(
-            f"`model.levels` is {levels}, but {int(off.sum())} of {len(place)} levels of grey of `{data.name}` lie in "
-            "between: expected as many as the data have, 17 for digits, 256 for photographs"
+            f"`model.levels` is {levels}, on which the {len(place)} levels of grey of `{data.name}` do not lie: "
+            "expected as many as the data can have, 17 for digits, 256 for photographs"
         )
