@@ -24,6 +24,7 @@ from inference.bounds import (
 )
 from inference.bracket import Bracket, paired_difference
 from inference.checkpoint import CheckpointError
+from inference.clamped import BoltzmannLearning
 from inference.clusters import ClusterScores, cluster_scores
 from inference.codes import latent_codes
 from inference.compare import CrossedBoundsError, Ladder, compare_bounds
@@ -101,6 +102,7 @@ __all__ = [
     "Annealing",
     "AnnealingWarning",
     "Augmented",
+    "BoltzmannLearning",
     "Bound",
     "Bracket",
     "Calibration",

@@ -60,12 +60,13 @@ class ExactLikelihood:
 
     def task(self, pair: Pair, batch: Batch) -> Task:
         """One phase, "likelihood"."""
-        model = _energy_of(pair, "free_energy", "sides")
+        model = energy_of(pair, "free_energy", "sides")
         bits, _ = smallest_side(model)
         if bits > self.most_bits:
+            chains = "PersistentContrastiveDivergence" if hasattr(model, "visible") else "BoltzmannLearning"
             raise ValueError(
                 f"`{type(model).__name__}` has {bits} bits to enumerate, expected at most {self.most_bits}: train it "
-                "with `PersistentContrastiveDivergence()`"
+                f"with `{chains}()`"
             )
 
         def log_p(batch: Batch) -> Tensor:
@@ -76,7 +77,7 @@ class ExactLikelihood:
             value = log_p(batch).mean()
             return LossParts(-value, {"loss": -value.detach()})
 
-        return Task((Phase("likelihood", _parameters(pair, batch), loss),), log_p)
+        return Task((Phase("likelihood", parameters_of(pair, batch), loss),), log_p)
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class ContrastiveDivergence:
         def loss(batch: Batch, step: Tensor) -> LossParts:
             return contrast(first_tensor(batch), None)
 
-        return Task((Phase("contrast", _parameters(pair, batch), loss),), None)
+        return Task((Phase("contrast", parameters_of(pair, batch), loss),), None)
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class PersistentContrastiveDivergence:
         def loss(batch: Batch, step: Tensor) -> LossParts:
             return contrast(first_tensor(batch), h)
 
-        return Task((Phase("contrast", _parameters(pair, batch), loss),), None, state={"chains": h})
+        return Task((Phase("contrast", parameters_of(pair, batch), loss),), None, state={"chains": h})
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +190,7 @@ def _check(objective: ContrastiveDivergence | PersistentContrastiveDivergence) -
         raise ValueError(f"`centre` is {objective.centre}, expected a rate from 0 to below 1, such as 0.01")
 
 
-def _energy_of(pair: Pair, *needs: str) -> Any:
+def energy_of(pair: Pair, *needs: str) -> Any:
     """The model, which must have these methods."""
     if lacks := [name for name in needs if not hasattr(pair.model, name)]:
         raise TypeError(
@@ -201,10 +202,10 @@ def _energy_of(pair: Pair, *needs: str) -> Any:
 
 def _restricted(pair: Pair, centre: float) -> RestrictedEnergy:
     needs = ("free_energy", "hidden", "visible", *(["centre"] if centre else []))
-    return cast(RestrictedEnergy, _energy_of(pair, *needs))
+    return cast(RestrictedEnergy, energy_of(pair, *needs))
 
 
-def _parameters(pair: Pair, batch: Batch) -> Mapping[str, Tensor]:
+def parameters_of(pair: Pair, batch: Batch) -> Mapping[str, Tensor]:
     if not (parameters := pair.parameters(batch)):
         raise ValueError("the model has no parameters to learn: expected a module with some that require gradients")
     return parameters

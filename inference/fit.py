@@ -76,6 +76,7 @@ def fit(
     optimizer: Optimizers | None = None,
     schedule: ScheduleFactory | None = None,
     clip_norm: float | None = None,
+    average: float | None = None,
     validation: Data | Batch | None = None,
     patience: int | None = None,
     seed: int = 0,
@@ -102,6 +103,8 @@ def fit(
             its arguments bound by `functools.partial`. A mapping gives each phase its own by name.
         schedule: a factory of a learning-rate schedule, stepped once an epoch.
         clip_norm: largest norm of a phase's gradient.
+        average: decay of a running mean of all parameters, such as 0.999, see `inference.iterates`. Then the mean is
+            scored, is the result in the run folder, and is what the pair is left with; `None` for the last parameters.
         validation: data to score after every epoch, always with the same noise.
         patience: stop after so many epochs without a better score, and go back to the best parameters.
         seed: seeds the order of the data and all noise; the caller's random state is left as it is.
@@ -145,7 +148,7 @@ def fit(
             task = objective.task(pair, first)
             total = steps or (epochs or 0) * math.ceil(len(data) / batch_size)
             loop = Loop(pair, task, data, validation, first, device, seed, batch_size, clip_norm, patience, mode, total)
-            loop.set_up(optimizer or adam(), schedule)
+            loop.set_up(optimizer or adam(), schedule, average)
             settings = {"objective": repr(objective), **({"kind": kind} if kind else {}), **loop.settings()}
             loop.run = _open_run(out, settings, recipe, resume=resume)
             saved = loop.run.latest() if loop.run is not None else None

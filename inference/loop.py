@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from inference.blame import blame
 from inference.checkpoint import Checkpoint, save_checkpoint
 from inference.graph import Mode
+from inference.iterates import MovingAverage
 from inference.metrics import Window
 from inference.objectives import Task
 from inference.optim import Optimizers, ScheduleFactory, by_phase
@@ -66,8 +68,9 @@ class Loop:
     history: list[dict[str, Any]] = field(default_factory=list)
     modes: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def set_up(self, optimizer: Optimizers, schedule: ScheduleFactory | None) -> None:
-        """Make an optimiser, and a schedule if one is asked for, for every phase."""
+    def set_up(self, optimizer: Optimizers, schedule: ScheduleFactory | None, average: float | None) -> None:
+        """Make an optimiser for every phase, and a schedule and an average of its parameters if they are asked for."""
+        self.average = None if average is None else MovingAverage(self.pair.state(self.first), average)
         factories = by_phase(optimizer, [phase.name for phase in self.task.phases])
         self.optimizers = [
             factory(list(phase.parameters.values())) for factory, phase in zip(factories, self.task.phases, strict=True)
@@ -111,6 +114,7 @@ class Loop:
             "batch_size": self.batch_size,
             "clip_norm": self.clip_norm,
             "patience": self.patience,
+            "average": None if self.average is None else self.average.decay,
             "mode": self.mode,
             "device": self.device.type,
             "optimizer": [_plain(type(o).__name__, o.defaults) for o in self.optimizers],
@@ -170,10 +174,13 @@ class Loop:
     def update(self, batch: Batch) -> list[Report | None]:
         """Step every phase once whose turn it is."""
         self.clock.fill_(self.step)
-        return [
+        reports = [
             None if self.step % stepper.phase.every else stepper(batch, self.clock, self._check(stepper, batch))
             for stepper in self.steppers
         ]
+        if self.average is not None:
+            self.average.add()
+        return reports
 
     def _check(self, stepper: Stepper, batch: Batch) -> Callable[[Report], None] | None:
         """What looks at every update before it is made; none on a device that would have to be waited for."""
@@ -218,7 +225,7 @@ class Loop:
 
     def end_epoch(self) -> dict[str, Any]:
         """Score the validation data, remember the best, move the schedules on."""
-        score = self.scorer() if self.scorer is not None else None
+        score = self.score()
         if score is not None and not math.isfinite(score):
             raise DivergedError(
                 f"the validation score is {score} after step {self.step}: look for data the pair rules out"
@@ -240,6 +247,17 @@ class Loop:
                 self.stopped = "patience"
         return {"validation": score}
 
+    def score(self) -> float | None:
+        """Of the validation data, if there are any, by the parameters that would be left behind now."""
+        if self.scorer is None:
+            return None
+        with nullcontext() if self.average is None else self.average.in_place():
+            return self.scorer()
+
+    def kept(self) -> Mapping[str, Tensor]:
+        """Parameters and buffers that would be left behind now: their mean where one is kept."""
+        return self.pair.state(self.first) if self.average is None else self.average.mean
+
     def keep_best(self) -> None:
         """Set aside the parameters of the best score, where patience will ask for them."""
         if self.patience is None:
@@ -247,7 +265,7 @@ class Loop:
         if self.run is not None:
             save_checkpoint(self.run.folder / "checkpoint", self.checkpoint(), kind="best", keep=1)
         else:
-            self.best = {k: v.detach().clone() for k, v in self.pair.state(self.first).items()}
+            self.best = _cloned(self.kept())
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Keep a report, and have it in the run folder."""
@@ -260,12 +278,13 @@ class Loop:
         progress = ("seconds", "best_score", "waited", "stopped")
         return Checkpoint(
             step=self.step,
-            parameters=self.pair.state(self.first),
+            parameters=self.kept(),
             training={
                 "optimizers": [o.state_dict() for o in self.optimizers],
                 "schedules": [s.state_dict() for s in self.schedules],
                 "rng": rng_state(self.device),
-                "task": {name: value.clone() for name, value in self.task.state.items()},
+                "task": _cloned(self.task.state),
+                **({} if self.average is None else {"moving": _cloned(self.average.state)}),
             },
             progress={name: getattr(self, name) for name in progress},
         )
@@ -282,7 +301,9 @@ class Loop:
         """Be where a checkpoint was, and go on in the modes of then: others would round otherwise."""
         for name, by_size in modes.items():
             self._modes(name).update(by_size)
-        self.pair.load(checkpoint.parameters, self.first)
+        self.pair.load(checkpoint.training.get("moving", checkpoint.parameters), self.first)
+        if self.average is not None:
+            self.average.load(checkpoint.parameters, checkpoint.step)
         for optimizer, state in zip(self.optimizers, checkpoint.training["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         for schedule, state in zip(self.schedules, checkpoint.training["schedules"], strict=True):
@@ -295,15 +316,21 @@ class Loop:
             setattr(self, name, value)
 
     def finish(self) -> None:
-        """Go back to the best parameters if patience was asked for, and say so in the manifest."""
+        """Leave the best parameters if patience was asked for, else the last or their mean; say so in the manifest."""
         if self.patience is not None and self.best_score is not None:
             self.pair.load(self.best if self.run is None else self.run.result().parameters, self.first)
+        elif self.average is not None:
+            self.pair.load(self.average.mean, self.first)
         if self.run is not None:
             self.run.update(status="finished", stopped=self.stopped, steps=self.step, seconds=round(self.seconds, 3))
 
     def metrics(self) -> pd.DataFrame:
         """Every report so far, those of resumed parts included."""
         return self.run.metrics() if self.run is not None else pd.DataFrame(self.history)
+
+
+def _cloned(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in state.items()}
 
 
 def _plain(name: str, state: Mapping[str, Any]) -> dict[str, Any]:

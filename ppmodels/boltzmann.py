@@ -25,8 +25,10 @@ class BoltzmannMachine(nn.Module):
 
     with W symmetric and of zero diagonal: of `weight` the part above the diagonal counts. Given the other units each is
     on with probability :math:`\sigma(W_i s + b_i)`, and neither layer is independent given the other, so units are
-    drawn one by one. Where it is small enough (20 bits in all) everything is exact by enumeration, and
-    `inference.contrastive.ExactLikelihood` trains it.
+    drawn one by one. Where it is small enough everything is exact by enumeration, and trained by
+    `inference.contrastive.ExactLikelihood`; where not, by chains,
+    `inference.clamped.BoltzmannLearning`. Up to 20 hidden units the free energy is exact, whatever the number of
+    visible ones.
 
     Arguments:
         num_visible: bits that are data.
@@ -81,15 +83,15 @@ class BoltzmannMachine(nn.Module):
         return [(self.num_visible, lambda k: self.free_energy(bits_of(k, self.num_visible, like=self.weight)))]
 
     @torch.no_grad()
-    def sweep(self, s: Tensor, *, beta: Tensor | float = 1.0, clamp: bool = False) -> Tensor:
+    def sweep(self, state: Tensor, *, beta: Tensor | float = 1.0, clamp: bool = False) -> Tensor:
         """Draw every unit once, in order, given the others: leaves :math:`p(s)^\\beta` as it is.
 
         Arguments:
-            s: states, `(n, num_visible + num_hidden)`.
+            state: of all units, `(n, num_visible + num_hidden)`.
             beta: inverse temperature; from low to high it is annealing.
             clamp: leave the visible units as they are.
         """
-        return _sweep(s, beta * self.coupling, beta * self.bias, first=self.num_visible if clamp else 0)
+        return _sweep(state, beta * self.coupling, beta * self.bias, first=self.num_visible if clamp else 0)
 
     @torch.no_grad()
     def sample(self, n: int = 1, *, sweeps: int = 1000) -> Tensor:

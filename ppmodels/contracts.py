@@ -23,6 +23,7 @@ __all__ = [
     "Prior",
     "Program",
     "RestrictedEnergy",
+    "SweptEnergy",
     "Transition",
 ]
 
@@ -85,6 +86,22 @@ class RestrictedEnergy(Protocol):
     def visible(self, h: Tensor) -> Distribution: ...
 
     def free_energy(self, v: Tensor, hidden: Distribution | None = None) -> Tensor: ...
+
+
+@runtime_checkable
+class SweptEnergy(Protocol):
+    r"""An `Energy` over bits of which no layer is independent given the others, so that each is drawn in its turn.
+
+    A state is visible units, then hidden ones, `(n, num_visible + num_hidden)`. `sweep(state)` draws every unit once
+    given all others, with `clamp` the hidden ones alone, and gives new states; a state of its law stays one.
+    """
+
+    num_visible: int
+    num_hidden: int
+
+    def energy(self, v: Tensor, h: Tensor) -> Tensor: ...
+
+    def sweep(self, state: Tensor, *, clamp: bool = False) -> Tensor: ...
 
 
 @runtime_checkable

@@ -17,6 +17,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 from examples import boltzmann
 from guides import MeanFieldBernoulli
+from inference.clamped import BoltzmannLearning
 from inference.contrastive import ContrastiveDivergence, ExactLikelihood, PersistentContrastiveDivergence
 from inference.draws import log_weights
 from inference.energies import energy_likelihood
@@ -26,7 +27,7 @@ from inference.optim import adam
 from inference.pair import Pair, no_guide
 from inference.partition import LogZ, annealed_log_z, exact_log_z, log_partition
 from ppmodels.boltzmann import BoltzmannMachine
-from ppmodels.contracts import AnnealingPath, Energy, RestrictedEnergy
+from ppmodels.contracts import AnnealingPath, Energy, RestrictedEnergy, SweptEnergy
 from ppmodels.helmholtz import SigmoidBeliefNetwork
 from ppmodels.priors import check_prior
 from ppmodels.rbm import RBM, HiddenGuide
@@ -411,6 +412,82 @@ def test_chains_are_kept_and_a_run_goes_on_with_the_same_bits(tmp_path: Path) ->
     assert whole["mu"].any()
     for name, value in whole.items():
         assert torch.equal(value, parts[name]), name
+
+
+class TestBoltzmannLearning:
+    """By chains with the data clamped, against chains that run free."""
+
+    def slopes(self, machine: BoltzmannMachine, x: Tensor, objective: BoltzmannLearning, times: int) -> list[Tensor]:
+        """Of every parameter at `times` updates, `(times, ...)`, the machine as it is."""
+        task = objective.task(Pair(machine, no_guide, modules_only=True), x)
+        for _ in range(30):  # free chains begin at the data
+            task.phases[0].loss(x, torch.zeros(()))
+        rows = [
+            torch.autograd.grad(task.phases[0].loss(x, torch.zeros(())).loss, list(machine.parameters()))
+            for _ in range(times)
+        ]
+        return [torch.stack(each) for each in zip(*rows, strict=True)]
+
+    @pytest.mark.parametrize("hidden", [0, 3])
+    def test_slopes_are_the_exact_ones(self, hidden: int) -> None:
+        """5 visible units; 100 steps of 200 chains, each entry of the mean within 4.5 s.e. (2e-5), 20 batches a row.
+
+        Chains that go on are correlated, so errors are those of means of batches of five steps, with 20 sweeps each.
+        """
+        machine, x = BoltzmannMachine(5, hidden, scale=0.6), torch.rand(100, 5).round()
+        loss = machine.free_energy(x).mean() + log_partition(machine)
+        exact = torch.autograd.grad(loss, list(machine.parameters()))
+        found = self.slopes(machine, x, BoltzmannLearning(sweeps=20, clamped=20, num_chains=200), 100)
+        for each, expected in zip(found, exact, strict=True):
+            batches = each.view(20, 5, *each.shape[1:]).mean(1)
+            error = batches.std(0) / 20**0.5
+            assert ((each.mean(0) - expected).abs() < 5.5 * error + 1e-12).all()  # t of 19: 2.6e-5
+
+    def test_hidden_units_that_are_not_swept_enough_bias_it(self) -> None:
+        """One sweep from fair coins leaves strongly joined units off their law: the test above can fail."""
+        machine, x = BoltzmannMachine(2, 4, scale=2.0), torch.ones(500, 2)
+        exact = torch.autograd.grad(machine.free_energy(x).mean() + log_partition(machine), machine.bias)[0]
+        found = self.slopes(machine, x, BoltzmannLearning(sweeps=20, clamped=1), 40)[1]
+        assert ((found.mean(0) - exact).abs() / (found.std(0) / 40**0.5)).max() > 10
+
+    def test_it_learns_a_law_of_pairs(self) -> None:
+        """A visible machine of 7 bits reaches the top of its concave likelihood, known by `ExactLikelihood`."""
+        x = (torch.rand(1000, 3) @ torch.randn(3, 7) + 0.3 * torch.randn(1000, 7) > 0.3).double()
+        best, machine = BoltzmannMachine(7), BoltzmannMachine(7)
+        fit(best, None, x, ExactLikelihood(), steps=300, batch_size=1000, optimizer=adam(0.1), mode="replay")
+        objective = BoltzmannLearning(num_chains=300)
+        fit(machine, None, x, objective, steps=800, batch_size=500, optimizer=adam(0.03), average=0.99, mode="replay")
+        top, found = ((-each.free_energy(x).mean() - log_partition(each)).item() for each in (best, machine))
+        assert top - 0.05 < found < top + 1e-3
+
+    def test_chains_are_part_of_checkpoints(self, tmp_path: Path) -> None:
+        x, ends = torch.rand(60, 6).round(), []
+        for name, parts in {"whole": [20], "parts": [9, 20]}.items():
+            torch.manual_seed(1)
+            machine = BoltzmannMachine(6, 2)
+            for i, until in enumerate(parts):
+                how = {"steps": until, "batch_size": 20, "out": tmp_path / name, "resume": i > 0}
+                fit(machine, None, x, BoltzmannLearning(num_chains=7), checkpoint_seconds=0, **how)
+            ends.append(machine.state_dict())
+        assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+
+    def test_more_hidden_units_than_can_be_enumerated(self) -> None:
+        machine, x = BoltzmannMachine(6, 25), torch.rand(40, 6).round()
+        before = machine.weight.detach().clone()
+        fit(machine, None, x, BoltzmannLearning(clamped=2), steps=3, batch_size=20)
+        assert not torch.equal(machine.weight, before)
+        assert isinstance(machine, SweptEnergy)
+
+    def test_what_is_no_such_machine_is_refused(self) -> None:
+        with pytest.raises(TypeError, match="`model` is a RBM without `sweep`"):
+            fit(an_rbm(), None, bits(5), BoltzmannLearning(), steps=1)
+        with pytest.raises(ValueError, match="data are of length 5, but the model has `num_visible` = 4"):
+            fit(BoltzmannMachine(4), None, bits(5), BoltzmannLearning(), steps=1)
+        with pytest.raises(ValueError, match=r"25 bits to enumerate, .*: train it with `BoltzmannLearning"):
+            fit(BoltzmannMachine(25), None, torch.rand(9, 25).round(), ExactLikelihood(), steps=1)
+        for name in ("sweeps", "clamped", "num_chains"):
+            with pytest.raises(ValueError, match=f"`{name}` is 0, expected"):
+                BoltzmannLearning(**{name: 0})
 
 
 def test_replayed_and_eager_steps_are_the_same() -> None:

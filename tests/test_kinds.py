@@ -343,7 +343,7 @@ def test_what_needs_a_guide_is_refused_by_name(verb: str, tmp_path: Path, capsys
         (
             "encoder-boltzmann",
             "objective=contrastive_divergence",
-            "`objective.name` must be 'exact_likelihood'",
+            "`objective.name` must be 'exact_likelihood' or 'boltzmann_learning' for the model 'boltzmann'",
         ),
         ("encoder-boltzmann", "model.num_hidden=21", "`model.num_hidden` must be less than or equal to 20, got 21"),
         ("digits-gan", "data.protocol=signed", "`data.protocol` must not be 'signed' for the model 'gan'"),

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 from guides import AmortizedNormal, ClusterGuide, VaDEGuide
 from inference.adversarial import Adversarial
 from inference.bounds import CIWAE, ELBO, IWAE, MIWAE, PIWAE, TVO, Bound, Renyi, VRMax, parse_bound
+from inference.clamped import BoltzmannLearning
 from inference.codes import latent_codes
 from inference.contrastive import ContrastiveDivergence, ExactLikelihood, PersistentContrastiveDivergence
 from inference.denoising import Denoising
@@ -92,6 +93,7 @@ def fit_recipe(
         optimizer=_optimizers(recipe),
         schedule=_schedule(training, len(data)),
         clip_norm=training.clip_norm,
+        average=training.average,
         validation=dataset(recipe.data, "valid", device=device, kind=recipe.kind) if _has_score(recipe) else None,
         patience=training.patience,
         seed=recipe.seed,
@@ -126,6 +128,8 @@ def _of_energy(table: schema.EnergyObjective) -> Objective:
             return ExactLikelihood(table.most_bits)
         case schema.ContrastiveDivergence():
             return ContrastiveDivergence(table.k, centre=table.centre)
+        case schema.BoltzmannLearning():
+            return BoltzmannLearning(table.sweeps, table.clamped, table.num_chains)
         case schema.PersistentContrastiveDivergence():
             return PersistentContrastiveDivergence(table.k, table.num_chains, table.centre)
 

@@ -14,6 +14,7 @@ from .training import Judging
 __all__ = [
     "RBM",
     "Boltzmann",
+    "BoltzmannLearning",
     "ContrastiveDivergence",
     "EnergyEvaluation",
     "EnergyModel",
@@ -42,7 +43,7 @@ class RBM(Table):
 
 
 class Boltzmann(Table):
-    """A Boltzmann machine, every unit joined to every other; exact, and so for few bits."""
+    """A Boltzmann machine, every unit joined to every other; hidden ones are summed over exactly, and so few."""
 
     name: Literal["boltzmann"] = "boltzmann"
     num_hidden: FewBits = 0
@@ -84,8 +85,20 @@ class PersistentContrastiveDivergence(Table):
     """How fast offsets follow the means of the units, 0 for a plain machine."""
 
 
+class BoltzmannLearning(Table):
+    """Chains with the data clamped against chains that run free: for a machine too large to enumerate."""
+
+    name: Literal["boltzmann_learning"] = "boltzmann_learning"
+    sweeps: PositiveInt = 1
+    """Sweeps of each free chain per update."""
+    clamped: PositiveInt = 10
+    """Sweeps of the hidden units with the data held."""
+    num_chains: PositiveInt | None = None
+    """How many chains run free; as many as a batch has data where not given."""
+
+
 EnergyObjective: TypeAlias = Annotated[
-    ExactLikelihood | ContrastiveDivergence | PersistentContrastiveDivergence,
+    ExactLikelihood | ContrastiveDivergence | PersistentContrastiveDivergence | BoltzmannLearning,
     BeforeValidator(named("persistent_contrastive_divergence")),
     Field(discriminator="name"),
 ]
@@ -119,7 +132,7 @@ class EnergyRecipe(Recipe):
     @model_validator(mode="before")
     @classmethod
     def _default(cls, tables: Any) -> Any:
-        """A machine whose layers are not independent learns exactly."""
+        """A machine whose layers are not independent learns exactly where nothing is said."""
         model = tables.get("model") if isinstance(tables, dict) else None
         if model == "boltzmann" or (isinstance(model, dict) and model.get("name") == "boltzmann"):
             return {"objective": "exact_likelihood", **tables}
@@ -136,6 +149,8 @@ class EnergyRecipe(Recipe):
             yield f"`data.protocol` must be {wanted} for the model {model.name!r} of {units}, got {protocol!r}"
         if isinstance(objective, ExactLikelihood):
             return
-        if isinstance(model, Boltzmann):
-            yield f"`objective.name` must be 'exact_likelihood' for the model 'boltzmann', got {objective.name!r}"
+        if isinstance(model, Boltzmann) != isinstance(objective, BoltzmannLearning):
+            chains = "boltzmann_learning" if isinstance(model, Boltzmann) else "persistent_contrastive_divergence"
+            wanted = f"'exact_likelihood' or '{chains}'"
+            yield f"`objective.name` must be {wanted} for the model {model.name!r}, got {objective.name!r}"
         yield from self.without_score(objective.name)

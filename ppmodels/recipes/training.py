@@ -79,6 +79,8 @@ class Training(Table):
     """How the learning rate falls: not, in Burda's stages, to zero along a cosine, or where validation stalls."""
     clip_norm: PositiveFloat | None = None
     """The largest norm of a gradient, where one is set."""
+    average: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of a running mean of the parameters, such as 0.999, which is then what is judged; where set."""
     patience: PositiveInt | None = None
     """Epochs without a better validation score after which to stop, where set."""
     report_every: PositiveInt = 50

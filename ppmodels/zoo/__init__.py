@@ -94,7 +94,7 @@ ZOO: Mapping[str, Entry] = {
         "Ackley, Hinton and Sejnowski 1985, Cognitive Science 9",
         "energy",
         kinds.boltzmann,
-        "ready: learns exactly, so few bits",
+        "ready: up to 20 hidden bits",
     ),
     "gan": Entry("Goodfellow et al. 2014, arXiv 1406.2661", "implicit", kinds.gan),
     "diffusion": Entry("Sohl-Dickstein et al. 2015, arXiv 1503.03585", "transition", kinds.diffusion),

@@ -21,6 +21,7 @@ NO_MEASURE: Mapping[str, str] = {
         ("ContrastiveDivergence", "PersistentContrastiveDivergence"),
         "A contrast of free energies is no bound on log p(x), and need not fall",
     ),
+    "BoltzmannLearning": "A contrast of energies is no bound on log p(x), and need not fall",
 }
 """Why the losses of an objective say nothing."""
 
