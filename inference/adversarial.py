@@ -16,6 +16,7 @@ so that the generator's only optimum is :math:`p_G = p_{data}`, where V is -1.38
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -57,6 +58,9 @@ class Adversarial:
         smoothing: s, what the targets of data, and of data alone, fall short of 1; the best D is then
             :math:`(1 - s) p_{data} / (p_{data} + p_G)`.
         every: updates of the discriminator to one of the generator.
+        noise: the scale of normal noise on all that the discriminator sees while it is trained, data and draws alike.
+            The two laws of the game are then those of noisy data and noisy draws, which have the same optimum, and
+            overlap from the start: no discriminator can tell them apart for sure. `density_ratio` is theirs, too.
 
     Raises:
         TypeError: generator or discriminator is not what a game needs.
@@ -65,7 +69,9 @@ class Adversarial:
     References:
         Goodfellow, Pouget-Abadie, Mirza, Xu, Warde-Farley, Ozair, Courville and Bengio, *Generative Adversarial
         Networks*, 2014, arXiv 1406.2661, algorithm 1. Salimans, Goodfellow, Zaremba, Cheung, Radford and Chen,
-        *Improved Techniques for Training GANs*, 2016, arXiv 1606.03498, section 3.4, for the smoothing.
+        *Improved Techniques for Training GANs*, 2016, arXiv 1606.03498, section 3.4, for the smoothing. Sønderby,
+        Caballero, Theis, Shi and Huszár, *Amortised MAP Inference for Image Super-resolution*, 2017, arXiv 1610.04490,
+        and Arjovsky and Bottou, *Towards Principled Methods for Training GANs*, 2017, arXiv 1701.04862, for the noise.
 
     >>> from torch import nn
     >>> from inference.fit import fit
@@ -86,6 +92,7 @@ class Adversarial:
     loss: str = "non_saturating"
     smoothing: float = 0.0
     every: int = 1
+    noise: float = 0.0
     kind: ClassVar[str] = "implicit"
 
     def __post_init__(self) -> None:
@@ -97,6 +104,8 @@ class Adversarial:
             )
         if not isinstance(self.every, int) or self.every < 1:
             raise ValueError(f"`every` is {self.every}, expected a whole number of updates, at least 1")
+        if not 0 <= self.noise < math.inf:
+            raise ValueError(f"`noise` is {self.noise}, expected the scale of normal noise, 0 for none")
 
     def task(self, pair: Pair, batch: Batch) -> Task:
         """Look whether the two can play, and return both phases."""
@@ -115,7 +124,7 @@ class Adversarial:
         x = first_tensor(batch)
         with torch.no_grad():
             x_fake = pair.model(n=len(x))  # (n, x_dim)
-        real, fake = pair.guide(x), pair.guide(x_fake)  # (n,) each
+        real, fake = pair.guide(self._noisy(x)), pair.guide(self._noisy(x_fake))  # (n,) each
         value = logsigmoid(real).mean() + logsigmoid(-fake).mean()  # eq. 1
         loss = -value
         if self.smoothing:
@@ -125,15 +134,20 @@ class Adversarial:
 
     def _generate(self, pair: Pair, batch: Batch, step: Tensor) -> LossParts:
         """What the generator minimises, on fakes that carry its gradient."""
-        fake = pair.guide(pair.model(n=len(first_tensor(batch))))  # (n,)
+        fake = pair.guide(self._noisy(pair.model(n=len(first_tensor(batch)))))  # (n,)
         loss = logsigmoid(-fake).mean() if self.loss == "minimax" else -logsigmoid(fake).mean()
         return LossParts(loss, {"loss": loss.detach(), "fake": fake.detach().sigmoid().mean()})
+
+    def _noisy(self, x: Tensor) -> Tensor:
+        """What the discriminator sees of x."""
+        return x + self.noise * torch.randn_like(x) if self.noise else x
 
 
 def density_ratio(discriminator: Program, x: Tensor) -> Tensor:
     r"""The discriminator's logit, in evaluation mode: :math:`\log p_{data}(x) - \log p_G(x)` at its optimum.
 
-    So it is of one that was trained without smoothing, and only where data or draws lie: elsewhere nothing taught it.
+    So it is of one that was trained without smoothing and without noise, and only where data or draws lie: elsewhere
+    nothing taught it.
 
     Args:
         discriminator: gives logits, `(n,)`.

@@ -80,11 +80,11 @@ class BoltzmannLearning:
         chains = _beside_coins(x[rows], machine.num_hidden)
 
         def loss(batch: Batch, step: Tensor) -> LossParts:
-            held = self._clamped(machine, first_tensor(batch))
-            free = chains
-            for _ in range(self.sweeps):
-                free = machine.sweep(free)
-            chains.copy_(free)
+            with torch.no_grad():
+                held, free = self._clamped(machine, first_tensor(batch)), chains
+                for _ in range(self.sweeps):
+                    free = machine.sweep(free)
+                chains.copy_(free)
             of_data = machine.energy(held[:, :visible], held[:, visible:]).mean()
             contrast = of_data - machine.energy(free[:, :visible], free[:, visible:]).mean()
             return LossParts(contrast, {"loss": contrast.detach(), "energy": of_data.detach()})

@@ -231,6 +231,38 @@ def test_the_best_discriminator_knows_the_ratio_of_the_densities() -> None:
 
 
 @double
+def test_noise_is_on_data_and_draws_alike() -> None:
+    """V at the best discriminator of N(0, 1 + s^2) and N(1, 1.5^2 + s^2): -log 4 and twice their divergence."""
+    global_noise, n = 0.8, 400_000
+    p, q = stats.norm(0.0, math.hypot(1.0, global_noise)), stats.norm(1.0, math.hypot(1.5, global_noise))
+
+    def logit(x: Tensor) -> Tensor:
+        return torch.as_tensor(p.logpdf(x.detach()) - q.logpdf(x.detach()))
+
+    def value(x: float) -> float:
+        both = np.logaddexp(p.logpdf(x), q.logpdf(x))
+        return float(p.pdf(x) * (p.logpdf(x) - both) + q.pdf(x) * (q.logpdf(x) - both))
+
+    x = torch.randn(n, 1)
+    phase = phases(Adversarial(noise=global_noise), Affine(1.0, 1.5), Judge(logit), x)["discriminator"]
+    found = float(loss_of(phase, x)[1]["value"])
+    expected = integrate.quad(value, -20, 20)[0]
+    assert abs(found - expected) < 4 * 0.4 * math.sqrt(2 / n)  # log D of either has a spread below 0.4
+
+
+@double
+def test_a_generator_does_not_learn_the_noise() -> None:
+    """From N(0, 1) to N(1, 0.5^2) through noise of 0.5: the generator finds what was there before the noise."""
+    model, guide = Affine(), Discriminator(Quadratic())
+    x = 1 + 0.5 * torch.randn(20_000, 1)
+    rates = {"discriminator": adam(0.1, betas=(0.5, 0.99)), "generator": adam(0.02, betas=(0.5, 0.99))}
+    how = {"epochs": 30, "batch_size": 250, "optimizer": rates, "average": 0.998, "mode": "replay"}
+    fit(model, guide, x, Adversarial(every=5, noise=0.5), **how)  # type: ignore[arg-type]
+    assert float(model.loc.detach()) == pytest.approx(float(x.mean()), abs=0.03)
+    assert float(model.log_scale.detach().exp()) == pytest.approx(float(x.std()), abs=0.05)
+
+
+@double
 def test_smoothing_moves_the_optimum_as_stated() -> None:
     """At one place nothing but the odds count: D* = (1 - s) / 2 where data and draws are alike."""
     x = torch.zeros(10, 1)
@@ -396,6 +428,11 @@ TOLD = nn.Sequential(nn.Linear(1, 1), nn.Flatten(0))
         (lambda: Adversarial("wasserstein"), ValueError, "`loss` is 'wasserstein', expected .non_saturating. or"),
         (lambda: Adversarial(smoothing=1.0), ValueError, "`smoothing` is 1.0, expected what targets fall short of 1"),
         (lambda: Adversarial(smoothing=-0.1), ValueError, "`smoothing` is -0.1, expected"),
+        (
+            lambda: Adversarial(noise=-0.1),
+            ValueError,
+            "`noise` is -0.1, expected the scale of normal noise, 0 for none",
+        ),
         (lambda: Adversarial(every=0), ValueError, "`every` is 0, expected a whole number of updates, at least 1"),
         (lambda: game(SHAPED, None), ValueError, r"`guide` is None, expected the discriminator, `fit\(generator"),
         (lambda: game(lambda n: torch.zeros(n, 1), TOLD), ValueError, "the generator has no parameters to learn"),

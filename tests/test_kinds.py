@@ -38,7 +38,9 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "rbm-exact": ("digits-rbm", ENERGY | {"model.num_hidden": 5, "objective": "exact_likelihood"}),
     "boltzmann": ("encoder-boltzmann", QUICK | {"evaluation.sweeps": 5}),
+    "boltzmann-chains": ("digits-boltzmann", ENERGY | {"model.num_hidden": 2}),
     "gan": ("digits-gan", GAME),
+    "gan-noisy": ("digits-gan", GAME | {"objective.noise": 0.3, "training.average": 0.9}),
     "gan-mlp": ("digits-gan", GAME | {"discriminator": {"name": "mlp", "hidden": [8]}, "objective.every": 2}),
     "gan-conv": (
         "digits-gan",

@@ -288,6 +288,8 @@ def test_an_exact_likelihood_is_judged_as_a_loss_and_a_contrast_is_not() -> None
             found = about(run("energy", objective=objective, metrics=frame), "Convergence")
             assert found.state == "not applicable"
             assert "A contrast of free energies is no bound" in found.sentence
+    found = about(run("energy", objective="BoltzmannLearning(sweeps=1, clamped=10, num_chains=None)"), "Convergence")
+    assert (found.state, "A contrast of energies is no bound" in found.sentence) == ("not applicable", True)
 
 
 def test_the_losses_of_a_game_are_no_measure() -> None:

@@ -116,7 +116,7 @@ def aim_of(recipe: Recipe, partner: nn.Module | None, data: Dataset | PartlyLabe
         case schema.EnergyRecipe(objective=table):
             return _of_energy(table)
         case schema.ImplicitRecipe(objective=table):
-            return Adversarial(table.loss, smoothing=table.smoothing, every=table.every)
+            return Adversarial(table.loss, smoothing=table.smoothing, every=table.every, noise=table.noise)
         case schema.TransitionRecipe(objective=table):
             return Denoising(table.weighting, stratified=table.stratified)
     raise AssertionError(recipe)

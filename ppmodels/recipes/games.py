@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from .experiment import Kind, Recipe
 from .priors import NoisePrior, UniformPrior
@@ -103,6 +103,8 @@ class Adversarial(Table):
     """What the discriminator's targets for data fall short of 1."""
     every: PositiveInt = 1
     """Updates of the discriminator to one of the generator."""
+    noise: NonNegativeFloat = 0.0
+    """The scale of normal noise on all that the discriminator sees, data and draws alike."""
     generator_rate: PositiveFloat | None = None
     """The generator's learning rate, where it is not `training.learning_rate`."""
 
