@@ -431,7 +431,7 @@ TOLD = nn.Sequential(nn.Linear(1, 1), nn.Flatten(0))
         (
             lambda: Adversarial(noise=-0.1),
             ValueError,
-            "`noise` is -0.1, expected the scale of normal noise, 0 for none",
+            "`noise` is -0.1, expected the scale of normal noise",
         ),
         (lambda: Adversarial(every=0), ValueError, "`every` is 0, expected a whole number of updates, at least 1"),
         (lambda: game(SHAPED, None), ValueError, r"`guide` is None, expected the discriminator, `fit\(generator"),
