@@ -60,8 +60,8 @@ def score_of(pair: Factor, x: Tensor) -> float:
 @pytest.mark.parametrize("mode", ["eager", "replay"])
 def test_the_pair_is_left_with_the_mean_of_the_path(mode: str, tmp_path: Path) -> None:
     x, pair = LinearGaussian.make().data(30), Factor()
-    ends = path(x, 6, mode=mode)
-    run(pair, x, steps=6, average=DECAY, mode=mode, out=tmp_path / "run")
+    ends = path(x, 4, mode=mode)
+    run(pair, x, steps=4, average=DECAY, mode=mode, out=tmp_path / "run")
     kept = Run(tmp_path / "run").result().parameters
     for name, found in values(pair).items():
         torch.testing.assert_close(found, mean_of(ends, name))
