@@ -16,7 +16,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
-from inference.contrastive import energy_of, parameters_of
+from inference.contrastive import check_chains, energy_of, parameters_of
 from inference.objectives import LossParts, Phase, Task
 from inference.pair import Pair, first_tensor, size_of
 from ppmodels.contracts import Batch, SweptEnergy
@@ -41,7 +41,7 @@ class BoltzmannLearning:
 
     Raises:
         TypeError: the model has no `sweep`.
-        ValueError: a number is out of range, or data are of another length than the visible units.
+        ValueError: a number is out of range, or a datum has not as many entries as there are visible units.
 
     References:
         A Learning Algorithm for Boltzmann Machines (Ackley, Hinton and Sejnowski, 1985)
@@ -67,8 +67,7 @@ class BoltzmannLearning:
         for name, value in {"sweeps": self.sweeps, "clamped": self.clamped}.items():
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"`{name}` is {value}, expected a whole number of sweeps, at least 1")
-        if self.num_chains is not None and self.num_chains < 1:
-            raise ValueError(f"`num_chains` is {self.num_chains}, expected at least 1, or None for the batch's size")
+        check_chains(self.num_chains)
 
     def task(self, pair: Pair, batch: Batch) -> Task:
         """One phase, "contrast", and the chains that run free, `(num_chains, num_visible + num_hidden)`."""

@@ -139,8 +139,7 @@ class PersistentContrastiveDivergence:
 
     def __post_init__(self) -> None:
         _check(self)
-        if self.num_chains is not None and self.num_chains < 1:
-            raise ValueError(f"`num_chains` is {self.num_chains}, expected at least 1, or None for the batch's size")
+        check_chains(self.num_chains)
 
     def task(self, pair: Pair, batch: Batch) -> Task:
         """One phase, "contrast", and the chains: the hidden units, from which the data of the next sweep are drawn."""
@@ -190,8 +189,14 @@ def _check(objective: ContrastiveDivergence | PersistentContrastiveDivergence) -
         raise ValueError(f"`centre` is {objective.centre}, expected a rate from 0 to below 1, such as 0.01")
 
 
+def check_chains(num_chains: int | None) -> None:
+    """Refuse a number of chains that is none."""
+    if num_chains is not None and (not isinstance(num_chains, int) or num_chains < 1):
+        raise ValueError(f"`num_chains` is {num_chains}, expected at least 1, or None for the batch's size")
+
+
 def energy_of(pair: Pair, *needs: str) -> Any:
-    """The model, which must have these methods."""
+    """The model, which must have all of these."""
     if lacks := [name for name in needs if not hasattr(pair.model, name)]:
         raise TypeError(
             f"`model` is a {type(pair.model).__name__} without `{lacks[0]}`, expected an energy model with "
@@ -206,6 +211,7 @@ def _restricted(pair: Pair, centre: float) -> RestrictedEnergy:
 
 
 def parameters_of(pair: Pair, batch: Batch) -> Mapping[str, Tensor]:
+    """What an energy model has to learn, of which there must be some."""
     if not (parameters := pair.parameters(batch)):
         raise ValueError("the model has no parameters to learn: expected a module with some that require gradients")
     return parameters

@@ -25,10 +25,9 @@ class BoltzmannMachine(nn.Module):
 
     with W symmetric and of zero diagonal: of `weight` the part above the diagonal counts. Given the other units each is
     on with probability :math:`\sigma(W_i s + b_i)`, and neither layer is independent given the other, so units are
-    drawn one by one. Where it is small enough everything is exact by enumeration, and trained by
-    `inference.contrastive.ExactLikelihood`; where not, by chains,
-    `inference.clamped.BoltzmannLearning`. Up to 20 hidden units the free energy is exact, whatever the number of
-    visible ones.
+    drawn one by one. Up to 20 hidden units the free energy is exact, whatever the number of visible ones. Where these
+    too are few, `inference.contrastive.ExactLikelihood` trains the machine; where not,
+    `inference.clamped.BoltzmannLearning` does, by chains.
 
     Arguments:
         num_visible: bits that are data.

@@ -54,7 +54,7 @@ def _mean(data: Dataset) -> Tensor:
 
 
 def boltzmann(recipe: schema.EnergyRecipe, data: Dataset) -> ModelAndGuide:
-    """`BoltzmannMachine`, small enough to be exact."""
+    """`BoltzmannMachine`, whose hidden bits are few enough to be summed over."""
     table = cast(schema.Boltzmann, recipe.model)
     return ModelAndGuide(BoltzmannMachine(data.x_dim, table.num_hidden, scale=table.scale), None)
 
